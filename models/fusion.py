@@ -1,0 +1,199 @@
+"""The bottleneck fusion transformer: two token streams, joined through a few shared tokens.
+
+Nagrani et al. 2021, "Attention bottlenecks for multimodal fusion" (arXiv:2107.00135): each
+layer lets every modality attend to its own tokens and to a small set of bottleneck tokens, which
+are then averaged over the modalities. Tokens carry their time, so that streams of different
+rates align by timestamp. A missing modality is masked: its tokens are attended to by nobody and
+its bottlenecks do not enter the average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+_LONGEST_PERIOD_S = 64.0
+_SHORTEST_PERIOD_S = 0.5
+
+
+class BottleneckFusion(nn.Module):
+    """Frame and sound tokens of one window to logits.
+
+    forward takes, with V visual and A audio tokens, padded and masked:
+        visual (batch, V, visual_dim) float32, visual_times (batch, V) seconds from the window's
+        start, visual_mask (batch, V) bool, True where there is a token; the same for audio.
+
+    It returns one (batch, n_labels) float32 of logits for each task, in the order of ``tasks``,
+    then the fused embedding (batch, dim) and the pooling attention over visual (batch, V) and
+    audio tokens (batch, A), which together add up to 1.
+
+    The attention pooling feeds a linear head on the fused state and, past it, one on the pooled
+    visual features themselves: a linear classifier of frozen features is the strongest simple
+    student, and the transformer only has to learn what it adds.
+    """
+
+    def __init__(
+        self,
+        *,
+        visual_dim: int,
+        audio_dim: int,
+        tasks: Mapping[str, int],
+        dim: int = 192,
+        n_layers: int = 2,
+        n_heads: int = 4,
+        n_bottlenecks: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.visual_in = _TokenProjection(visual_dim, dim, dropout=dropout)
+        self.audio_in = _TokenProjection(audio_dim, dim, dropout=dropout)
+        self.time = _TimeEncoding(dim)
+        self.bottlenecks = nn.Parameter(torch.randn(n_bottlenecks, dim) * 0.02)
+        self.layers = nn.ModuleList(
+            _BottleneckLayer(dim, n_heads=n_heads, dropout=dropout) for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.attention = nn.Linear(dim, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict({task: nn.Linear(dim, n) for task, n in tasks.items()})
+        self.visual_norm = nn.LayerNorm(visual_dim)
+        self.visual_heads = nn.ModuleDict(
+            {task: nn.Linear(visual_dim, n) for task, n in tasks.items()}
+        )
+
+    def forward(
+        self,
+        visual: torch.Tensor,
+        visual_times: torch.Tensor,
+        visual_mask: torch.Tensor,
+        audio: torch.Tensor,
+        audio_times: torch.Tensor,
+        audio_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """Return logits by task, embedding and attention; see the class."""
+        n_visual = visual.shape[1]
+        tokens_v = self.visual_in(visual) + self.time(visual_times)
+        tokens_a = self.audio_in(audio) + self.time(audio_times)
+        shared = self.bottlenecks.expand(visual.shape[0], -1, -1)
+        has_v = visual_mask.any(dim=1, keepdim=True)[:, :, None].to(visual.dtype)
+        has_a = audio_mask.any(dim=1, keepdim=True)[:, :, None].to(visual.dtype)
+        for layer in self.layers:
+            tokens_v, tokens_a, shared = layer(
+                tokens_v, tokens_a, shared, visual_mask, audio_mask, has_v, has_a
+            )
+        tokens = self.norm(torch.cat((tokens_v, tokens_a), dim=1))
+        mask = torch.cat((visual_mask, audio_mask), dim=1)
+        weights = _masked_softmax(self.attention(tokens)[:, :, 0], mask)
+        embedding = (weights[:, :, None] * tokens).sum(dim=1)
+        # The same attention, renormalised over the frames, pools their own features.
+        visual_weights = weights[:, :n_visual]
+        share = visual_weights.sum(dim=1, keepdim=True)
+        pooled = (visual_weights[:, :, None] * self.visual_norm(visual)).sum(dim=1)
+        pooled = pooled / torch.clamp(share, min=1e-6)
+        logits = []
+        for task, head in self.heads.items():
+            direct = self.visual_heads[task](self.dropout(pooled)) * has_v[:, 0]
+            logits.append(head(self.dropout(embedding)) + direct)
+        return *logits, embedding, visual_weights, weights[:, n_visual:]
+
+
+class _TokenProjection(nn.Module):
+    """Normalise backbone embeddings and bring them to the width of the transformer."""
+
+    def __init__(self, inputs: int, dim: int, *, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(inputs)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(inputs, dim)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.dropout(self.norm(tokens)))
+
+
+class _TimeEncoding(nn.Module):
+    """Seconds to sines and cosines of periods from 0.5 to 64 s (Vaswani et al. 2017, with
+    time in place of the position)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        ratio = _LONGEST_PERIOD_S / _SHORTEST_PERIOD_S
+        exponent = torch.arange(dim // 2, dtype=torch.float32) / (dim // 2 - 1)
+        periods = _SHORTEST_PERIOD_S * ratio**exponent
+        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
+
+    def forward(self, times_s: torch.Tensor) -> torch.Tensor:
+        angles = times_s[:, :, None] * self.frequencies
+        return torch.cat((torch.sin(angles), torch.cos(angles)), dim=-1)
+
+
+class _BottleneckLayer(nn.Module):
+    """One layer of each modality's encoder, and the exchange through the bottlenecks."""
+
+    def __init__(self, dim: int, *, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.visual = _Encoder(dim, n_heads=n_heads, dropout=dropout)
+        self.audio = _Encoder(dim, n_heads=n_heads, dropout=dropout)
+
+    def forward(
+        self,
+        visual: torch.Tensor,
+        audio: torch.Tensor,
+        shared: torch.Tensor,
+        visual_mask: torch.Tensor,
+        audio_mask: torch.Tensor,
+        has_visual: torch.Tensor,
+        has_audio: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        visual, from_visual = self.visual(visual, shared, visual_mask)
+        audio, from_audio = self.audio(audio, shared, audio_mask)
+        present = torch.clamp(has_visual + has_audio, min=1.0)
+        shared = (from_visual * has_visual + from_audio * has_audio) / present
+        return visual, audio, shared
+
+
+class _Encoder(nn.Module):
+    """A pre-norm transformer layer over [tokens, bottlenecks]."""
+
+    def __init__(self, dim: int, *, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm_attention = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm_feed_forward = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, tokens: torch.Tensor, shared: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        n_tokens = tokens.shape[1]
+        state = torch.cat((tokens, shared), dim=1)
+        always = torch.ones_like(shared[:, :, 0], dtype=torch.bool)
+        keys = torch.cat((mask, always), dim=1)
+        state = state + self.dropout(self._attend(self.norm_attention(state), keys))
+        state = state + self.dropout(self.feed_forward(self.norm_feed_forward(state)))
+        return state[:, :n_tokens], state[:, n_tokens:]
+
+    def _attend(self, state: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        batch, length, dim = state.shape
+        parts = self.query_key_value(state).reshape(batch, length, 3, self.n_heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = query @ key.transpose(-2, -1) / math.sqrt(dim // self.n_heads)
+        weights = _masked_softmax(scores, keys[:, None, None, :])
+        return self.out((weights @ value).transpose(1, 2).reshape(batch, length, dim))
+
+
+def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Softmax over the last axis with exact zeros where the mask is False.
+
+    All zeros where nothing is allowed, not NaN.
+    """
+    scores = scores.masked_fill(~mask, -1e9)
+    weights = torch.softmax(scores, dim=-1)
+    return weights * mask.to(weights.dtype)

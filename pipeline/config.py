@@ -1,0 +1,209 @@
+"""The one configuration: typed, from YAML and ``key=value`` settings, printable as YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sightsound.models.engines.base import DeviceName, EngineName, EngineOptions, PrecisionName
+from sightsound.stages.segment import SegmentRule
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message names the key and what it allows."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowConfig(_Section):
+    """The unit that is labelled."""
+
+    length_s: Seconds = Field(8.0, description="length of a window")
+    hop_s: Seconds = Field(4.0, description="from the start of a window to that of the next")
+
+    @model_validator(mode="after")
+    def _hop_within_length(self) -> WindowConfig:
+        if self.hop_s > self.length_s:
+            raise ValueError("hop_s must not exceed length_s, or moments between are not seen")
+        return self
+
+
+class SamplingConfig(_Section):
+    """How often pictures are looked at."""
+
+    fps: Annotated[float, Field(gt=0, le=60)] | None = Field(
+        None, description="pictures a second; none: what the model was made for"
+    )
+
+
+class InferenceConfig(_Section):
+    """What runs the networks."""
+
+    engine: EngineName = "auto"
+    device: DeviceName = "auto"
+    precision: PrecisionName = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+
+
+class WorkerConfig(_Section):
+    """The processes that decode and infer, one slice at a time each."""
+
+    count: Annotated[int, Field(ge=0)] = Field(0, description="0: one for each core")
+    slice_s: Seconds = Field(300.0, description="longest slice of a video given to a worker")
+    stall_timeout_s: Seconds = Field(60.0, description="without progress, a worker is killed")
+    deadline_base_s: Seconds = Field(120.0, description="time allowed for any slice")
+    deadline_per_second: Seconds = Field(10.0, description="more for each second of video in it")
+    attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        2, description="how often a slice is tried when its worker dies"
+    )
+
+
+class SegmentConfig(_Section):
+    """When a label begins, goes on and is worth telling (see ``stages.segment``)."""
+
+    min_score: Score
+    keep_score: Score
+    switch_margin: Score = 0.1
+
+
+class OutputConfig(_Section):
+    """What the tables hold."""
+
+    top_k: Annotated[int, Field(ge=1, le=20)] = Field(5, description="labels a task and window")
+    embedding: bool = Field(False, description="write the fused embedding of each window")
+    part_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        64 << 20, description="size of a Parquet part, before compression"
+    )
+
+
+_RULES = {
+    "action": SegmentConfig(min_score=0.1, keep_score=0.05),
+    "scene": SegmentConfig(min_score=0.1, keep_score=0.05),
+    "sound": SegmentConfig(min_score=0.2, keep_score=0.1),
+}
+
+
+class Config(_Section):
+    """Everything that can be set. Defaults suit one machine."""
+
+    model: str = Field("default", description="default, full, or the folder of a bundle")
+    window: WindowConfig = WindowConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    inference: InferenceConfig = InferenceConfig()
+    workers: WorkerConfig = WorkerConfig()
+    segments: dict[str, SegmentConfig] = Field(default_factory=lambda: dict(_RULES))
+    output: OutputConfig = OutputConfig()
+
+    def worker_count(self) -> int:
+        """How many workers to start: as set, or one for each core this process may use."""
+        return self.workers.count or len(os.sched_getaffinity(0))
+
+    def engine_options(self) -> EngineOptions:
+        """The inference section as the engines take it, one thread a worker."""
+        return EngineOptions(
+            engine=self.inference.engine,
+            device=self.inference.device,
+            precision=self.inference.precision,
+            batch_size=self.inference.batch_size,
+        )
+
+    def fps(self, model_fps: Fraction) -> Fraction:
+        """Pictures a second: as set, or what the model was made for."""
+        return model_fps if self.sampling.fps is None else Fraction(str(self.sampling.fps))
+
+    def rules(self) -> dict[str, SegmentRule]:
+        """The segment rules as the stage takes them."""
+        return {name: SegmentRule(**rule.model_dump()) for name, rule in self.segments.items()}
+
+    def config_id(self) -> str:
+        """Identifies the settings that results depend on; how work is spread is not among them."""
+        relevant = self.model_dump(exclude={"model", "workers"}, mode="json")
+        relevant["output"].pop("part_bytes")
+        relevant["inference"].pop("batch_size")
+        text = json.dumps(relevant, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        """The whole configuration as YAML that loads again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: Path | None = None, settings: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file and apply ``key=value`` settings over it.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({error.strerror}): check --config.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ConfigError(f"{path} holds no mapping of keys to values.")
+        data = loaded or {}
+    for setting in settings:
+        _apply(data, setting)
+    try:
+        return Config.model_validate(_with_default_rules(data))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _apply(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {setting}: write it as key=value, such as window.length_s=10.")
+    *parents, leaf = key.split(".")
+    place = data
+    for parent in parents:
+        below = place.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {setting}: {parent} is a value and has no keys below it.")
+        place = below
+    try:
+        place[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {setting}: the value cannot be read as YAML.") from None
+
+
+def _with_default_rules(data: dict[str, Any]) -> dict[str, Any]:
+    """Rules given for one task, or one number of a rule, leave the others as they are."""
+    given = data.get("segments")
+    if not isinstance(given, dict):
+        return data
+    merged = {name: rule.model_dump() for name, rule in _RULES.items()}
+    for name, rule in given.items():
+        if isinstance(rule, dict):
+            merged[name] = {**merged.get(name, {}), **rule}
+        else:
+            merged[name] = rule
+    return {**data, "segments": merged}
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "the configuration"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{key} is not a setting ('sightsound config show' lists them)")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}")
+    where = f" in {path}" if path else ""
+    return f"The configuration{where} is wrong: {'; '.join(parts)}."
