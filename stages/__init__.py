@@ -1,0 +1,1 @@
+"""What is done to a video, one file a step. Knows nothing of how work is spread."""

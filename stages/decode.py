@@ -7,14 +7,15 @@ with its true presentation time. Sound comes as mono blocks (``stages.sound``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 
 from sightsound.models.backbones.base import FrameView
 from sightsound.stages.frames import AllFrames, DecodeReport, PlannedFrames, SampledFrames
-from sightsound.stages.media import Demuxer, open_media
+from sightsound.stages.media import Demuxer, Packet, open_media
 from sightsound.stages.records import (
     NO_FRAME,
     DecodedFrame,
@@ -120,6 +121,7 @@ class Decode:
         if info.video is None or (piece.sample_pts == NO_FRAME).all() or not self.views:
             return None
         context = container.streams[info.video.index].codec_context
+        assert isinstance(context, VideoCodecContext)
         if piece.packets is None or in_full:
             return AllFrames(context, info.video, plan, piece, views=self.views, report=report)
         return PlannedFrames(
@@ -141,7 +143,7 @@ def _packets(
     *,
     sound: SoundBlocks | None,
     picture: SampledFrames | None,
-) -> Iterator[av.Packet]:
+) -> Iterator[Packet]:
     """The slice's packets in the order of the file, until neither sense needs more."""
     indices = []
     if picture is not None and info.video is not None:
@@ -149,10 +151,10 @@ def _packets(
     if sound is not None and info.audio is not None:
         indices.append(info.audio.index)
     demuxer = Demuxer(container, tuple(indices))
-    peeked: list[av.Packet] = []
+    stream: Iterator[Packet]
     if _seek(container, info, plan, piece, sound=sound, picture=picture):
         packets = iter(demuxer)
-        peeked = [packet for packet, _ in zip(packets, range(_PEEKED_PACKETS), strict=False)]
+        peeked = list(islice(packets, _PEEKED_PACKETS))
         if _came_early_enough(peeked, info, piece, sound=sound, picture=picture):
             stream = chain(peeked, packets)
         else:
@@ -202,7 +204,7 @@ def _seek(
 
 
 def _came_early_enough(
-    peeked: list[av.Packet],
+    peeked: list[Packet],
     info: MediaInfo,
     piece: Slice,
     *,

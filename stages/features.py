@@ -141,4 +141,3 @@ class AudioFeatures:
         outputs = self._network(log_mel)
         for row, time_s in enumerate(times_s):
             self.tokens.add(float(time_s), [output[row].copy() for output in outputs])
-

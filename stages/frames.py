@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import av
-from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from sightsound.models.backbones.base import FrameView
 from sightsound.stages.errors import PlanMismatchError
+from sightsound.stages.media import Packet
 from sightsound.stages.picture import Renderer, quarter_turns
 from sightsound.stages.records import (
     NO_FRAME,
@@ -48,7 +49,7 @@ class SampledFrames(ABC):
 
     def __init__(
         self,
-        context: CodecContext,
+        context: VideoCodecContext,
         stream: VideoStreamInfo,
         plan: VideoPlan,
         piece: Slice,
@@ -67,7 +68,7 @@ class SampledFrames(ABC):
         self._tainted = False
 
     @abstractmethod
-    def feed(self, packet: av.Packet) -> Iterator[DecodedFrame]:
+    def feed(self, packet: Packet) -> Iterator[DecodedFrame]:
         """Decode one packet and yield the sampled frames that come out."""
 
     @abstractmethod
@@ -79,7 +80,7 @@ class SampledFrames(ABC):
     def done(self) -> bool:
         """Whether no later packet can matter."""
 
-    def _decode(self, packet: av.Packet | None) -> list[VideoFrame]:
+    def _decode(self, packet: Packet | None) -> list[VideoFrame]:
         """The frames that a packet brings out. Damage taints what follows until a key frame."""
         if packet is not None and packet.is_keyframe:
             self._tainted = False
@@ -112,7 +113,7 @@ class PlannedFrames(SampledFrames):
 
     def __init__(
         self,
-        context: CodecContext,
+        context: VideoCodecContext,
         stream: VideoStreamInfo,
         plan: VideoPlan,
         piece: Slice,
@@ -131,7 +132,7 @@ class PlannedFrames(SampledFrames):
                 self._samples.setdefault(pts, []).append(piece.first_sample + offset)
         self._sent_tainted: set[int] = set()
 
-    def feed(self, packet: av.Packet) -> Iterator[DecodedFrame]:
+    def feed(self, packet: Packet) -> Iterator[DecodedFrame]:
         """Decode a packet if it is planned; see the base class."""
         is_target = self._is_target.get(packet.pts) if packet.pts is not None else None
         if is_target is None:
@@ -177,7 +178,7 @@ class AllFrames(SampledFrames):
 
     def __init__(
         self,
-        context: CodecContext,
+        context: VideoCodecContext,
         stream: VideoStreamInfo,
         plan: VideoPlan,
         piece: Slice,
@@ -196,10 +197,11 @@ class AllFrames(SampledFrames):
         self._held_tainted = False
         self._previous_pts: int | None = None
         self._damaged_pts: list[int] = []
-        first = piece.packets.pts[0] if piece.packets is not None else None
-        self._first_pts = int(first) if first is not None and piece.packets.seek_dts else None
+        self._first_pts: int | None = None
+        if piece.packets is not None and piece.packets.seek_dts is not None:
+            self._first_pts = int(piece.packets.pts[0])
 
-    def feed(self, packet: av.Packet) -> Iterator[DecodedFrame]:
+    def feed(self, packet: Packet) -> Iterator[DecodedFrame]:
         """Decode a packet, from the slice's first key frame on; see the base class."""
         if self._first_pts is not None:
             if packet.pts != self._first_pts:
@@ -268,7 +270,7 @@ class AllFrames(SampledFrames):
         return self._previous_pts + max(1, round(1 / (rate * self._stream.time_base)))
 
 
-def _references_may_be_non_reference(context: CodecContext) -> bool:
+def _references_may_be_non_reference(context: VideoCodecContext) -> bool:
     """HEVC with temporal layers: a frame that its own layer does not refer to, which FFmpeg
     skips as non-reference, may still be referred to by a higher layer (H.265, 7.4.2.2).
 
@@ -280,5 +282,3 @@ def _references_may_be_non_reference(context: CodecContext) -> bool:
     if not extradata or len(extradata) < 22 or extradata[0] != 1:
         return True
     return (extradata[21] >> 3) & 0b111 > 1
-
-

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import av
 from av.container import InputContainer
 
 from sightsound.stages.errors import StageError, StageName
+
+Packet: TypeAlias = "av.Packet[Any]"
 
 # A file may name others (playlists, data references); only plain local files are read.
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
@@ -85,7 +88,7 @@ class Demuxer:
         self._streams = [container.streams[index] for index in stream_indices]
         self.n_errors = 0
 
-    def __iter__(self) -> Iterator[av.Packet]:
+    def __iter__(self) -> Iterator[Packet]:
         """Yield packets that hold data, in the order of the file."""
         errors_in_a_row = 0
         while errors_in_a_row < self._MOST_ERRORS_IN_A_ROW:

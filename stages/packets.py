@@ -22,9 +22,8 @@ from sightsound.stages.records import NO_FRAME, PacketPlan
 class PacketIndex:
     """The video packets of a file in decode order: 17 bytes a packet (1.8 MB an hour at 30 fps).
 
-    ``shown`` is False for packets whose frames an edit list discards and for those before the
-    first key frame, which cannot be decoded. ``plannable`` is False where a timestamp is
-    missing, so that frames cannot be told apart by it.
+    ``shown`` is False for packets whose frames an edit list discards. ``plannable`` is False
+    where a timestamp is missing, so that frames cannot be told apart by it.
     """
 
     pts: NDArray[np.int64]
@@ -61,14 +60,11 @@ class PacketIndexBuilder:
         is_key = np.array(self._is_key, dtype=bool)
         if len(is_key) and not is_key.any():
             is_key[0] = True
-        shown = ~np.array(self._discarded, dtype=bool)
-        if len(is_key):
-            shown[: int(np.argmax(is_key))] = False
         return PacketIndex(
             pts=np.array(self._pts, dtype=np.int64),
             dts=np.array(self._dts, dtype=np.int64),
             is_key=is_key,
-            shown=shown,
+            shown=~np.array(self._discarded, dtype=bool),
             plannable=self._plannable and len(is_key) > 0,
         )
 
@@ -98,9 +94,10 @@ def plan_packets(index: PacketIndex, wanted_pts: NDArray[np.int64]) -> PacketPla
     A group of pictures may be entered at its key frame. Frames that follow the key frame in
     the file but precede it on screen (an open group) refer to the group before: wanted, they
     pull that group in whole; unwanted, they are left out unless that group was decoded whole.
+    What lies before the first key frame cannot be decoded and is never in the plan.
     """
     n_packets = len(index.pts)
-    wanted = np.isin(index.pts, wanted_pts) & (index.shown if index.shown.any() else True)
+    wanted = np.isin(index.pts, wanted_pts) & index.shown
     key_positions = np.flatnonzero(index.is_key)
     starts = key_positions
     ends = np.append(key_positions[1:], n_packets)

@@ -55,9 +55,7 @@ def quarter_turns(rotation: int) -> int:
     return round(rotation / 90) % 4 if -360 <= rotation <= 360 else 0
 
 
-def shown_size(
-    width: int, height: int, pixel_aspect: Fraction, rotation: int
-) -> tuple[int, int]:
+def shown_size(width: int, height: int, pixel_aspect: Fraction, rotation: int) -> tuple[int, int]:
     """Width and height as a viewer sees them: square pixels, upright."""
     width = max(1, round(width * pixel_aspect))
     return (height, width) if quarter_turns(rotation) % 2 else (width, height)

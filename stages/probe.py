@@ -6,8 +6,10 @@ import hashlib
 from fractions import Fraction
 from pathlib import Path
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from sightsound.stages.errors import StageError
 from sightsound.stages.media import check_file, open_media
@@ -31,8 +33,8 @@ class Probe:
         """
         check_file(path, stage="probe")
         with open_media(path, stage="probe") as container:
-            video = _choose(container, "video")
-            audio = _choose(container, "audio")
+            video = _choose_video(container)
+            audio = _choose_audio(container)
             if video is None and audio is None:
                 raise _nothing_usable(path, container)
             duration = container.duration
@@ -56,22 +58,31 @@ def content_id(path: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _choose(container: InputContainer, kind: str) -> Stream | None:
-    best = container.streams.best(kind)  # type: ignore[arg-type]
-    candidates = [best, *(stream for stream in container.streams if stream.type == kind)]
-    for stream in candidates:
-        if stream is None or stream.codec_context is None:
+def _choose_video(container: InputContainer) -> VideoStream | None:
+    """FFmpeg's choice, or the first other stream that is a picture with a decoder and a size."""
+    for stream in (container.streams.best("video"), *container.streams.video):
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
             continue
         if Disposition.attached_pic in stream.disposition:
             continue
-        if kind == "video" and not (stream.codec_context.width and stream.codec_context.height):
-            continue
-        return stream
+        if stream.codec_context.width and stream.codec_context.height and stream.time_base:
+            return stream
     return None
 
 
-def _video_info(stream: Stream) -> VideoStreamInfo:
+def _choose_audio(container: InputContainer) -> AudioStream | None:
+    """FFmpeg's choice, or the first other stream of sound with a decoder."""
+    for stream in (container.streams.best("audio"), *container.streams.audio):
+        if not isinstance(stream, AudioStream) or stream.codec_context is None:
+            continue
+        if stream.codec_context.sample_rate and stream.time_base:
+            return stream
+    return None
+
+
+def _video_info(stream: VideoStream) -> VideoStreamInfo:
     context = stream.codec_context
+    assert stream.time_base is not None
     return VideoStreamInfo(
         index=stream.index,
         codec=context.codec.canonical_name,
@@ -86,8 +97,9 @@ def _video_info(stream: Stream) -> VideoStreamInfo:
     )
 
 
-def _audio_info(stream: Stream) -> AudioStreamInfo:
+def _audio_info(stream: AudioStream) -> AudioStreamInfo:
     context = stream.codec_context
+    assert stream.time_base is not None
     return AudioStreamInfo(
         index=stream.index,
         codec=context.codec.canonical_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,3 +226,27 @@ class Failure:
     stage: StageName
     code: ErrorCode
     message: str
+
+
+VideoStatus = Literal["ok", "partial", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult:
+    """Everything about one input: what the tables say of it.
+
+    ``info`` and ``plan`` are None where the video failed before they were known. ``failure``
+    says why it failed, or what is wrong with a partial one. ``processing_s`` is CPU seconds.
+    """
+
+    uri: str
+    status: VideoStatus
+    failure: Failure | None
+    info: MediaInfo | None = None
+    plan: VideoPlan | None = None
+    windows: tuple[WindowScores, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    rotation: int = 0
+    n_frames_decoded: int = 0
+    n_frames_corrupt: int = 0
+    processing_s: float = 0.0

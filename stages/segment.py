@@ -69,9 +69,7 @@ class Segments:
             end = windows[position + 1].window.start_s + edge
         return start, min(end, window.end_s)
 
-    def _hits(
-        self, task: Task, windows: Sequence[WindowScores]
-    ) -> list[dict[int, _Hit] | None]:
+    def _hits(self, task: Task, windows: Sequence[WindowScores]) -> list[dict[int, _Hit] | None]:
         hits: list[dict[int, _Hit] | None] = []
         for position, scored in enumerate(windows):
             scores = scored.tasks.get(task.name)

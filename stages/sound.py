@@ -16,12 +16,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import soxr
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from sightsound.stages.media import open_media
+from sightsound.stages.media import Packet, open_media
 from sightsound.stages.records import AudioStreamInfo, DecodedSound
 
 BLOCK_S = 60
@@ -30,6 +31,7 @@ PREROLL_S = 1
 _POSTROLL_S = 1
 # Timestamps that differ from the running count by less are rounding, not a gap.
 _JITTER_S = 0.03
+_TAIL_S = 0.1
 
 
 class SoundBlocks:
@@ -67,14 +69,14 @@ class SoundBlocks:
         self.last_needed_s = (last + 1) * BLOCK_S + _POSTROLL_S
         self.error_times_s: list[float] = []
 
-    def time_s(self, packet: av.Packet) -> float | None:
+    def time_s(self, packet: Packet) -> float | None:
         """A packet's time in the presentation."""
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
             return None
         return float(time * self._stream.time_base - self._origin_s)
 
-    def feed(self, packet: av.Packet) -> list[DecodedSound]:
+    def feed(self, packet: Packet) -> list[DecodedSound]:
         """Decode one packet into the blocks that it belongs to; return finished blocks."""
         time_s = self.time_s(packet)
         if time_s is None:
@@ -95,6 +97,9 @@ class SoundBlocks:
         finished = [self._close(block) for block in self._open]
         finished += [self._close(self._start(number)) for number in self._waiting]
         self._open, self._waiting = [], []
+        # Tags behind the last frame of sound look like a damaged packet, and are none.
+        tail_s = self._span_s[1] - _TAIL_S
+        self.error_times_s = [time for time in self.error_times_s if time < tail_s]
         return finished
 
     def _start(self, number: int) -> _Block:
@@ -125,7 +130,9 @@ class _Block:
         self._time_base = stream.time_base
         # Opened for its decoder alone: only a decoder that has seen nothing is in a known state.
         self._container: InputContainer = open_media(path, stage="decode")
-        self._decoder = self._container.streams[stream.index].codec_context
+        decoder = self._container.streams[stream.index].codec_context
+        assert isinstance(decoder, AudioCodecContext)
+        self._decoder = decoder
         # Packed, since PyAV reads past the planes of planar frames with over 8 channels.
         self._to_float = AudioResampler(format="flt", rate=self._rate)
         length = int((self._lead_s + BLOCK_S + _POSTROLL_S) * self._rate)
@@ -133,7 +140,7 @@ class _Block:
         self._position: int | None = None
         self._end = 0
 
-    def feed(self, packet: av.Packet) -> bool:
+    def feed(self, packet: Packet) -> bool:
         """Decode a packet; False where it is damaged."""
         try:
             frames = self._decoder.decode(packet)
@@ -178,7 +185,8 @@ class _Block:
         for part in self._to_float.resample(frame):
             n_channels = part.layout.nb_channels
             mean = np.full(n_channels, 1 / n_channels, dtype=np.float32)
-            self._write(part.to_ndarray().reshape(-1, n_channels) @ mean)
+            samples = part.to_ndarray().astype(np.float32, copy=False)
+            self._write(samples.reshape(-1, n_channels) @ mean)
 
     def _write(self, mono: NDArray[np.float32]) -> None:
         assert self._position is not None

@@ -113,7 +113,9 @@ class AudioBackbone(Backbone):
         return NetworkSpec(
             name=f"{self.name}-logmel",
             inputs=(TensorSpec(name="samples", shape=(self.log_mel.patch_samples,)),),
-            outputs=(TensorSpec(name="log_mel", shape=(self.log_mel.n_frames, self.log_mel.n_mels)),),
+            outputs=(
+                TensorSpec(name="log_mel", shape=(self.log_mel.n_frames, self.log_mel.n_mels)),
+            ),
             build=self.build_front_end,
             weights_sha256="",
             reduced_precision=False,

@@ -45,5 +45,5 @@ def load_efficientnet(architecture: str, path: Path) -> FrameEmbedding:
     if not shapes_agree:
         raise WeightsCorruptError(f"{path} does not hold the tensors of {architecture}.")
     network.load_state_dict(dict(zip(own, stored.values(), strict=True)))
-    network.reset_classifier(0)
+    network.reset_classifier(0)  # type: ignore[operator]
     return FrameEmbedding(network.eval()).eval()

@@ -78,7 +78,8 @@ def load_yamnet(archive: Path) -> Yamnet:
             file.extractall(folder)
         graph = onnx.load(str(next(Path(folder).rglob("*.onnx")))).graph
     tensors = {
-        item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer
+        item.name: torch.from_numpy(numpy_helper.to_array(item).copy())
+        for item in graph.initializer
     }
     network = Yamnet()
     convolutions = [layer[1] for layer in network.layers if isinstance(layer, _Convolution)]

@@ -1,0 +1,1 @@
+"""Inference engines: torch and OpenVINO behind one interface."""

@@ -44,6 +44,10 @@ class OpenVinoEngine(Engine):
         version = openvino.get_version().split("-")[0]
         return f"OpenVINO {version} on CPU in {'bfloat16' if self._bfloat16 else 'float32'}"
 
+    def is_exported(self, spec: NetworkSpec) -> bool:
+        """Whether the network can be loaded without torch."""
+        return exported_path(spec, batch_size=self._batch_size).is_file()
+
     def load(self, spec: NetworkSpec) -> LoadedNetwork:
         """Read the exported network, exporting it first where it is not in the cache."""
         path = exported_path(spec, batch_size=self._batch_size)
@@ -76,7 +80,9 @@ class _OpenVinoNetwork(LoadedNetwork):
 
     def _run(self, batch: list[NDArray[np.generic]]) -> list[NDArray[np.float32]]:
         results = self._request.infer(batch)
-        return [cast(NDArray[np.float32], results[index]) for index in range(len(self.spec.outputs))]
+        return [
+            cast(NDArray[np.float32], results[index]) for index in range(len(self.spec.outputs))
+        ]
 
 
 def cache_folder() -> Path:

