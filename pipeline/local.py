@@ -115,7 +115,15 @@ _INSPECT = -1
 class LocalEngine:
     """Inputs -> VideoResult, as each is finished, whatever happens to the workers."""
 
-    def __init__(self, config: Config, bundle: Bundle) -> None:
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle,
+        *,
+        make_handler: Callable[[Config], Handler] = make_handler,
+    ) -> None:
+        """Prepare an engine; ``make_handler`` makes what each worker runs its tasks with."""
+        self._make_handler = partial(make_handler, config)
         self._config = config
         self._bundle = bundle
         self._grid = make_grid(config, bundle)
@@ -136,7 +144,7 @@ class LocalEngine:
         # One thread a worker: the workers are the parallelism.
         environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         os.environ.update(environment)
-        with WorkerPool(partial(make_handler, self._config), n_workers) as pool:
+        with WorkerPool(self._make_handler, n_workers) as pool:
             while not run.finished:
                 while pool.n_idle and (task := run.next_task(pool.n_busy)) is not None:
                     pool.submit(task, self._limits(task))

@@ -1,0 +1,105 @@
+"""Worker processes that crash, hang or fail, and the tasks that they had."""
+
+from typing import Any
+
+import psutil
+import pytest
+from helpers.faulty import make_dying, make_obedient
+
+from sightsound.pipeline.workers import Limits, Outcome, WorkerPool, WorkersDieError
+
+PATIENT = Limits(stall_s=60, deadline_s=60)
+
+
+def run(pool: WorkerPool, tasks: list[Any], limits: Limits = PATIENT) -> list[Outcome]:
+    waiting, outcomes = list(tasks), []
+    while len(outcomes) < len(tasks):
+        while waiting and pool.n_idle:
+            pool.submit(waiting.pop(0), limits)
+        outcomes += list(pool.wait())
+    return outcomes
+
+
+@pytest.fixture
+def pool():
+    with WorkerPool(make_obedient, 2) as pool:
+        yield pool
+
+
+def test_every_task_ends_in_one_outcome_with_its_own_value(pool):
+    outcomes = run(pool, [("add", i, 1) for i in range(50)])
+    assert sorted(outcome.task[1] for outcome in outcomes) == list(range(50))
+    assert all(outcome.value == outcome.task[1] + 1 for outcome in outcomes)
+
+
+def test_segfault_is_reported_with_its_signal_and_costs_only_its_task(pool):
+    outcomes = {o.task: o for o in run(pool, [("segfault",), *(("add", i, i) for i in range(8))])}
+    crashed = outcomes.pop(("segfault",))
+    assert crashed.kind == "crashed"
+    assert "SIGSEGV" in crashed.reason
+    assert all(outcome.kind == "done" for outcome in outcomes.values())
+
+
+def test_exit_of_a_worker_is_reported_with_its_status(pool):
+    (outcome,) = run(pool, [("exit",)])
+    assert outcome.kind == "crashed"
+    assert "exit status 7" in outcome.reason
+
+
+def test_silent_task_is_killed_after_the_stall_time(pool):
+    (outcome,) = run(pool, [("hang",)], Limits(stall_s=1, deadline_s=60))
+    assert outcome.kind == "timeout"
+    assert "no progress for 1 s" in outcome.reason
+
+
+def test_task_that_shows_life_outlives_the_stall_time(pool):
+    (outcome,) = run(pool, [("busy", 3)], Limits(stall_s=1.5, deadline_s=60))
+    assert outcome.value == "finished"
+
+
+def test_deadline_ends_even_a_task_that_shows_life(pool):
+    (outcome,) = run(pool, [("busy", 60)], Limits(stall_s=30, deadline_s=1))
+    assert outcome.kind == "timeout"
+    assert "deadline of 1 s" in outcome.reason
+
+
+def test_killed_workers_leave_no_process_behind():
+    with WorkerPool(make_obedient, 2) as pool:
+        run(pool, [("hang",)], Limits(stall_s=0.5, deadline_s=60))
+        assert len(psutil.Process().children()) >= 2
+    names = [child.cmdline() for child in psutil.Process().children()]
+    assert not any("multiprocessing.spawn" in " ".join(name) for name in names)
+
+
+def test_bug_in_a_handler_is_a_failed_task_and_the_worker_lives_on(pool):
+    outcomes = run(pool, [("pid",), ("pid",)])
+    workers = {outcome.value for outcome in outcomes}
+    (failed,) = run(pool, [("bug",)])
+    assert failed.kind == "failed"
+    assert failed.reason == "ValueError: a bug"
+    assert {outcome.value for outcome in run(pool, [("pid",), ("pid",)])} == workers
+
+
+def test_stage_error_crosses_the_process_boundary_whole(pool):
+    (failed,) = run(pool, [("stage error",)])
+    assert failed.error is not None
+    assert (failed.error.stage, failed.error.code) == ("decode", "damaged")
+    assert failed.error.message == "It is damaged."
+
+
+def test_workers_that_cannot_be_made_crash_their_tasks_one_by_one():
+    with WorkerPool(make_dying, 1) as pool:
+        outcomes = run(pool, ["first", "second"])
+    assert [outcome.kind for outcome in outcomes] == ["crashed", "crashed"]
+    assert "exit status 3" in outcomes[0].reason
+
+
+def test_workers_killed_again_and_again_while_idle_end_the_run():
+    def kill_and_wait(pool: WorkerPool) -> None:
+        for _ in range(200):
+            for worker in pool._workers:
+                worker.process.kill()
+            list(pool.wait())
+
+    with WorkerPool(make_obedient, 1) as pool, pytest.raises(WorkersDieError, match="doctor"):
+        kill_and_wait(pool)
