@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "The venv module is missing: install it (Debian: apt-get install python3-venv)."; exit 1; }
 	@echo "Installing sightsound and what it needs: some GB and minutes the first time ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
 clean:

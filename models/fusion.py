@@ -30,9 +30,10 @@ class BottleneckFusion(nn.Module):
     then the fused embedding (batch, dim) and the pooling attention over visual (batch, V) and
     audio tokens (batch, A), which together add up to 1.
 
-    The attention pooling feeds a linear head on the fused state and, past it, one on the pooled
-    visual features themselves: a linear classifier of frozen features is the strongest simple
-    student, and the transformer only has to learn what it adds.
+    The attention pooling feeds a linear head on the fused state and, past the transformer, two
+    on the pooled visual features themselves: a linear one, since a linear classifier of frozen
+    features is the strongest simple student, and one with a hidden layer, which is wide where the
+    transformer can't afford to be. The transformer only has to learn what it adds.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class BottleneckFusion(nn.Module):
         n_layers: int = 2,
         n_heads: int = 4,
         n_bottlenecks: int = 4,
+        hidden: int = 1024,
         dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.visual_in = _TokenProjection(visual_dim, dim, dropout=dropout)
@@ -63,6 +66,10 @@ class BottleneckFusion(nn.Module):
         self.visual_heads = nn.ModuleDict(
             {task: nn.Linear(visual_dim, n) for task, n in tasks.items()}
         )
+        self.visual_hidden = nn.Sequential(
+            nn.Linear(visual_dim, hidden), nn.GELU(), nn.Dropout(hidden_dropout)
+        )
+        self.hidden_heads = nn.ModuleDict({task: nn.Linear(hidden, n) for task, n in tasks.items()})
 
     def forward(
         self,
@@ -93,10 +100,11 @@ class BottleneckFusion(nn.Module):
         share = visual_weights.sum(dim=1, keepdim=True)
         pooled = (visual_weights[:, :, None] * self.visual_norm(visual)).sum(dim=1)
         pooled = pooled / torch.clamp(share, min=1e-6)
+        hidden = self.visual_hidden(self.dropout(pooled))
         logits = []
         for task, head in self.heads.items():
-            direct = self.visual_heads[task](self.dropout(pooled)) * has_v[:, 0]
-            logits.append(head(self.dropout(embedding)) + direct)
+            direct = self.visual_heads[task](self.dropout(pooled)) + self.hidden_heads[task](hidden)
+            logits.append(head(self.dropout(embedding)) + direct * has_v[:, 0])
         return *logits, embedding, visual_weights, weights[:, n_visual:]
 
 
@@ -150,6 +158,9 @@ class _BottleneckLayer(nn.Module):
         has_audio: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         visual, from_visual = self.visual(visual, shared, visual_mask)
+        if audio.shape[1] == 0:
+            # Nothing to listen to in the whole batch: training on silent windows costs less.
+            return visual, audio, from_visual
         audio, from_audio = self.audio(audio, shared, audio_mask)
         present = torch.clamp(has_visual + has_audio, min=1.0)
         shared = (from_visual * has_visual + from_audio * has_audio) / present

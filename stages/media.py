@@ -11,6 +11,7 @@ import av
 from av.container import InputContainer
 
 from sightsound.stages.errors import StageError, StageName
+from sightsound.stages.records import MediaInfo, VideoStreamInfo
 
 Packet: TypeAlias = "av.Packet[Any]"
 
@@ -52,6 +53,10 @@ def check_file(path: str, *, stage: StageName) -> None:
             pass
     except OSError as error:
         raise _file_error(path, stage, error) from error
+    except ValueError as error:  # A name that no file can have.
+        raise StageError(
+            stage, "not_readable", f"{path!r} cannot be read ({error}): check its name."
+        ) from error
 
 
 def _file_error(path: str, stage: StageName, error: OSError) -> StageError:
@@ -73,6 +78,19 @@ def _not_media(path: str, stage: StageName, error: av.error.FFmpegError) -> Stag
         f"{path} is not a media file that FFmpeg can open ({reason}): check that it is a "
         "video or sound file and complete.",
     )
+
+
+def has_guessed_times(info: MediaInfo) -> bool:
+    """Whether the picture's timestamps are the demuxer's guess, and wrong.
+
+    AVI stores no times, only an order, which with reordered frames is not that of display.
+    """
+    return info.container == "avi" and info.video is not None and info.video.reorders
+
+
+def frame_interval(stream: VideoStreamInfo) -> int:
+    """How long frames stay where nothing says when they are, in units of the time base."""
+    return max(1, round(1 / ((stream.average_rate or 25) * stream.time_base)))
 
 
 class Demuxer:

@@ -22,8 +22,9 @@ from sightsound.stages.records import NO_FRAME, PacketPlan
 class PacketIndex:
     """The video packets of a file in decode order: 17 bytes a packet (1.8 MB an hour at 30 fps).
 
-    ``shown`` is False for packets whose frames an edit list discards. ``plannable`` is False
-    where a timestamp is missing, so that frames cannot be told apart by it.
+    ``shown`` is False for packets whose frames an edit list discards or that only others refer
+    to. ``plannable`` is False where timestamps are missing or come again, so that frames cannot
+    be told apart by them. (Neighbours may share one: AV1's hidden frames with the next shown.)
     """
 
     pts: NDArray[np.int64]
@@ -40,32 +41,31 @@ class PacketIndexBuilder:
         self._pts = array("q")
         self._dts = array("q")
         self._is_key = array("b")
-        self._discarded = array("b")
+        self._shown = array("b")
         self._plannable = True
 
-    def add(self, *, pts: int | None, dts: int | None, is_key: bool, is_discard: bool) -> None:
-        """Add the next packet in decode order."""
-        time = pts if pts is not None else dts
-        if pts is None:
-            self._plannable = False
-        if time is None:
-            time = self._pts[-1] + 1 if self._pts else 0
-        self._pts.append(time)
-        self._dts.append(dts if dts is not None else time)
+    def add(self, *, pts: int | None, dts: int, is_key: bool, is_shown: bool) -> None:
+        """Add the next packet in decode order; ``pts`` None where the file does not say it."""
+        self._plannable &= pts is not None
+        self._pts.append(pts if pts is not None else dts)
+        self._dts.append(dts)
         self._is_key.append(is_key)
-        self._discarded.append(is_discard)
+        self._shown.append(is_shown)
 
     def build(self) -> PacketIndex:
         """The index. A stream without any key frame is taken to start with one."""
         is_key = np.array(self._is_key, dtype=bool)
         if len(is_key) and not is_key.any():
             is_key[0] = True
+        pts = np.array(self._pts, dtype=np.int64)
+        n_repeated = len(pts) - len(np.unique(pts))
+        come_again = n_repeated > np.count_nonzero(pts[1:] == pts[:-1])
         return PacketIndex(
-            pts=np.array(self._pts, dtype=np.int64),
+            pts=pts,
             dts=np.array(self._dts, dtype=np.int64),
             is_key=is_key,
-            shown=~np.array(self._discarded, dtype=bool),
-            plannable=self._plannable and len(is_key) > 0,
+            shown=np.array(self._shown, dtype=bool),
+            plannable=self._plannable and len(is_key) > 0 and not come_again,
         )
 
 

@@ -1,7 +1,4 @@
-"""Plan: measure a file by one demux-only pass, lay the grid of windows, cut it into slices.
-
-What the header says of duration and rate is not used: the packets' own timestamps are.
-"""
+"""Plan: measure a file (``stages.measure``), lay the grid of windows, cut it into slices."""
 
 from __future__ import annotations
 
@@ -14,16 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightsound.stages.errors import StageError
-from sightsound.stages.media import Demuxer, open_media
-from sightsound.stages.packets import (
-    PacketIndex,
-    PacketIndexBuilder,
-    frames_on_screen,
-    plan_packets,
-)
+from sightsound.stages.measure import Measured, measure
+from sightsound.stages.packets import frames_on_screen, plan_packets
 from sightsound.stages.records import (
     NO_FRAME,
-    AudioStreamInfo,
     MediaInfo,
     Slice,
     VideoPlan,
@@ -69,7 +60,7 @@ class Plan:
         Raises:
             StageError: the file holds no packets of its streams.
         """
-        measured = _measure(info)
+        measured = measure(info)
         span_ends = [span[1] for span in (measured.video_span, measured.audio_span) if span]
         if not span_ends:
             raise StageError(
@@ -110,7 +101,7 @@ class Plan:
         first: int,
         stop: int,
         info: MediaInfo,
-        measured: _Measured,
+        measured: Measured,
     ) -> Slice:
         own = tuple(windows[first:stop])
         fps = self.grid.fps
@@ -140,109 +131,11 @@ def lay_windows(duration_s: float, *, length_s: float, hop_s: float) -> tuple[Wi
     count = 1
     if duration_s > length_s:
         count += math.ceil((duration_s - length_s) / hop_s - 1e-9)
+    ends = [min(k * hop_s + length_s, duration_s) for k in range(count - 1)]
     return tuple(
-        Window(index=k, start_s=k * hop_s, end_s=min(k * hop_s + length_s, duration_s))
-        for k in range(count)
+        Window(index=k, start_s=k * hop_s, end_s=end_s)
+        for k, end_s in enumerate((*ends, duration_s))
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    index: PacketIndex
-    plannable: bool
-    origin_s: Fraction
-    video_span: tuple[Fraction, Fraction] | None
-    audio_span: tuple[Fraction, Fraction] | None
-    truncated: bool
-
-
-@dataclass
-class _Extent:
-    """First and last timestamp of a stream, in its time base, over the packets that are shown."""
-
-    first: int | None = None
-    end: int | None = None
-    n_packets: int = 0
-
-    def add(self, time: int, duration: int) -> None:
-        self.first = time if self.first is None else min(self.first, time)
-        self.end = time + duration if self.end is None else max(self.end, time + duration)
-
-
-def _measure(info: MediaInfo) -> _Measured:
-    builder = PacketIndexBuilder()
-    extents = {stream.index: _Extent() for stream in (info.video, info.audio) if stream}
-    corrupt_packet = False
-    with open_media(info.path, stage="plan") as container:
-        demuxer = Demuxer(container, tuple(extents))
-        for packet in demuxer:
-            extent = extents[packet.stream_index]
-            extent.n_packets += 1
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None and not packet.is_discard:
-                extent.add(time, packet.duration or 0)
-            corrupt_packet |= packet.is_corrupt
-            if info.video is not None and packet.stream_index == info.video.index:
-                builder.add(
-                    pts=packet.pts,
-                    dts=packet.dts,
-                    is_key=packet.is_keyframe,
-                    is_discard=packet.is_discard,
-                )
-        corrupt_packet |= demuxer.n_errors > 0
-    index = builder.build()
-    video = _span(info.video, extents, _frame_duration(info.video, index))
-    audio = _span(info.audio, extents, Fraction(0))
-    spans = [span for span in (video, audio) if span]
-    origin = min((span[0] for span in spans), default=Fraction(0))
-    missing = info.video is not None and (
-        info.video.claimed_frames > 2 * extents[info.video.index].n_packets + 2
-    )
-    # AVI stores no presentation times; with reordered frames they are guessed, and wrong.
-    guessed = info.container == "avi" and info.video is not None and info.video.reorders
-    return _Measured(
-        index=index,
-        plannable=index.plannable and not guessed,
-        origin_s=origin,
-        video_span=_shifted(video, origin),
-        audio_span=_shifted(audio, origin),
-        truncated=corrupt_packet or missing,
-    )
-
-
-def _span(
-    stream: VideoStreamInfo | AudioStreamInfo | None,
-    extents: dict[int, _Extent],
-    least: Fraction,
-) -> tuple[Fraction, Fraction] | None:
-    """Start and end in seconds. The start is the stream's own where it has one, since the
-    first packets of sound may be priming; ``least`` is the shortest that a span can be."""
-    if stream is None:
-        return None
-    extent = extents[stream.index]
-    if extent.first is None or extent.end is None:
-        return None
-    start = stream.start_pts if stream.start_pts is not None else extent.first
-    if start >= extent.end:
-        start = extent.first
-    begin, end = start * stream.time_base, extent.end * stream.time_base
-    return begin, max(end, begin + least)
-
-
-def _frame_duration(stream: VideoStreamInfo | None, index: PacketIndex) -> Fraction:
-    """How long a last frame of unknown duration stays: the median interval, else 1 / rate."""
-    if stream is None:
-        return Fraction(0)
-    steps = np.diff(np.unique(index.pts[index.shown])) if len(index.pts) else np.zeros(0)
-    if len(steps):
-        return int(np.median(steps)) * stream.time_base
-    return 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)
-
-
-def _shifted(
-    span: tuple[Fraction, Fraction] | None, origin: Fraction
-) -> tuple[Fraction, Fraction] | None:
-    return None if span is None else (span[0] - origin, span[1] - origin)
 
 
 def _floats(span: tuple[Fraction, Fraction] | None) -> tuple[float, float] | None:
@@ -250,7 +143,7 @@ def _floats(span: tuple[Fraction, Fraction] | None) -> tuple[float, float] | Non
 
 
 def _sample_pts(
-    samples: range, *, fps: Fraction, stream: VideoStreamInfo | None, measured: _Measured
+    samples: range, *, fps: Fraction, stream: VideoStreamInfo | None, measured: Measured
 ) -> NDArray[np.int64]:
     if stream is None or measured.video_span is None:
         return np.full(len(samples), NO_FRAME, dtype=np.int64)

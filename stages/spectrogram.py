@@ -58,8 +58,11 @@ class Spectrogram:
 
     def __call__(self, sound: DecodedSound) -> Patches:
         """Take the next block and yield the patches that it completes."""
+        if self._next >= self._stop:
+            return
         if not len(self._samples):
-            self._first_sample = sound.first_sample
+            # A patch may begin before the sound does, and before the block that it begins in.
+            self._first_sample = min(sound.first_sample, self._next * self._format.hop_samples)
         gap = sound.first_sample - self._first_sample - len(self._samples)
         parts = (self._samples, np.zeros(max(0, gap), dtype=np.float32), sound.samples)
         self._samples = np.concatenate(parts)

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 from fractions import Fraction
 
+import av
 import psutil
 import pytest
 from helpers.command import COMMAND, read_table, sightsound, without_weights
@@ -27,7 +29,7 @@ def demo(real_clips, tmp_path_factory):
 def test_two_real_clips_are_labelled_and_shown(demo):
     done, out = demo
     assert done.returncode == 0, done.stderr
-    assert "bigbuckbunny.mp4  ok  0:05.2, 1280x720 h264, aac sound" in done.stdout
+    assert "bigbuckbunny.mp4  ok  0:05.3, 1280x720 h264, aac sound" in done.stdout
     assert "bikes.mp4  ok  0:10.0, 640x272 h264, no sound" in done.stdout
     assert "2 inputs: 2 ok, 0 partial, 0 failed." in done.stderr
     assert str(out) in done.stderr
@@ -171,6 +173,20 @@ def test_portrait_clip_is_upright_in_the_row(tmp_path):
     sightsound("analyze", path, "--out", tmp_path / "out")
     (row,) = read_table(tmp_path / "out", "videos")
     assert (row["width"], row["height"], row["rotation"]) == (108, 192, 270)
+
+
+def test_header_that_claims_four_hours_is_not_believed(tmp_path):
+    path = make_clip(tmp_path / "liar.mkv", picture=Picture(times=even_times(25)))
+    content = bytearray(path.read_bytes())
+    # Matroska's Duration (RFC 9559, 5.1.2.10): ID 0x4489, eight bytes, milliseconds here.
+    at = content.index(b"\x44\x89\x88") + 3
+    content[at : at + 8] = struct.pack(">d", 4 * 3600 * 1000)
+    path.write_bytes(content)
+    with av.open(str(path)) as container:
+        assert container.duration == 4 * 3600 * 1_000_000
+    assert sightsound("analyze", path, "--out", tmp_path / "out").returncode == 0
+    (row,) = read_table(tmp_path / "out", "videos")
+    assert (row["status"], row["duration_s"], row["n_windows"]) == ("ok", 1.0, 1)
 
 
 def test_second_run_into_the_same_folder_replaces_the_first(real_clips, tmp_path):

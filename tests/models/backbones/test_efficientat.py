@@ -13,6 +13,7 @@ import openvino
 import pytest
 import torch
 import torchaudio
+
 from sightsound.models.backbones.efficientat import EFFICIENTAT_MN04, WEIGHTS
 from sightsound.models.backbones.efficientat_network import EfficientAT, EfficientATMel
 

@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+
 from sightsound.models.backbones.places365 import PLACES365, WEIGHTS
 from sightsound.models.backbones.places365_network import SqueezeNetPlaces365
 

@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+
 from sightsound.models.backbones.x3d import WEIGHTS, X3D_XS
 from sightsound.models.backbones.x3d_network import X3D
 

@@ -1,0 +1,183 @@
+"""The recipe of the default bundle: ``python -m sightsound.pipeline.train_default``.
+
+Extracts what is missing of the features, cross-validates the fusion and a linear student over
+the real clips, trains the fusion on everything but the test parts, and writes the bundle with a
+card of what was measured. The same data, configuration and machine give the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
+from sightsound.models.backbones.yamnet import YAMNET
+from sightsound.models.bundle import save_bundle
+from sightsound.models.fusion import BottleneckFusion
+from sightsound.pipeline.train_batches import TrainSettings
+from sightsound.pipeline.train_card import (
+    fitted_temperatures,
+    make_card,
+    make_manifest,
+    tested,
+    validated,
+)
+from sightsound.pipeline.train_fusion import ACTION, SCENE, train
+from sightsound.pipeline.train_material import (
+    Material,
+    MaterialSettings,
+    dealt_by_clip,
+    gather,
+)
+from sightsound.pipeline.train_measure import LinearStudent
+from sightsound.pipeline.train_validate import Held, cross_validate
+
+_COMMAND = (
+    "python -m sightsound.pipeline.train_default --data ../shared --out models/bundles/default"
+)
+_CONFIG = Path(__file__).parent.parent / "configs" / "train_default.yaml"
+
+
+class DefaultRecipe(BaseModel):
+    """The numbers of ``configs/train_default.yaml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int
+    material: MaterialSettings
+    asked_by_source: int
+    asked_by_clip: int
+    asked_of_student: int
+    fusion: dict[str, int]
+    dropout: float
+    hidden_dropout: float
+    training: TrainSettings
+    student_dropout: float
+    student_training: TrainSettings
+
+
+def load_recipe(path: Path = _CONFIG) -> DefaultRecipe:
+    """Read the recipe from YAML."""
+    return DefaultRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def task_sizes(material: Material) -> dict[str, int]:
+    """Number of labels of the tasks that the fusion answers."""
+    return {ACTION: len(material.labels.actions), SCENE: len(material.labels.scenes)}
+
+
+def new_fusion(material: Material, recipe: DefaultRecipe) -> nn.Module:
+    """An untrained fusion."""
+    return BottleneckFusion(
+        visual_dim=EFFICIENTNET_LITE0.embedding_dim,
+        audio_dim=YAMNET.embedding_dim,
+        tasks=task_sizes(material),
+        dropout=recipe.dropout,
+        hidden_dropout=recipe.hidden_dropout,
+        **recipe.fusion,
+    )
+
+
+def new_student(material: Material, recipe: DefaultRecipe) -> nn.Module:
+    """An untrained linear student."""
+    return LinearStudent(
+        visual_dim=EFFICIENTNET_LITE0.embedding_dim,
+        tasks=task_sizes(material),
+        dropout=recipe.student_dropout,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the default bundle and write it."""
+    parser = argparse.ArgumentParser(prog="train_default", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with datasets/ and media/")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--config", type=Path, default=_CONFIG)
+    parser.add_argument("--features", type=Path, default=Path(".features"))
+    parser.add_argument("--processes", type=int, default=2, help="of one thread, for features")
+    options = parser.parse_args(arguments)
+    recipe = load_recipe(options.config)
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(2)
+    material = gather(
+        options.data,
+        options.features,
+        recipe.material,
+        seed=recipe.seed,
+        n_processes=options.processes,
+        say=say,
+    )
+    held = validate_all(material, recipe)
+    network = train_on_all(material, recipe)
+    temperatures = fitted_temperatures(held["fusion by source"])
+    measured = {name: validated(said, fitted_temperatures(said)) for name, said in held.items()}
+    measured["test"] = tested(network, material, temperatures)
+    card = make_card(
+        material,
+        measured,
+        command=_COMMAND,
+        least_cosine=recipe.material.least_cosine,
+        n_folds=recipe.material.n_folds,
+    )
+    manifest = make_manifest(material, fusion=recipe.fusion, temperatures=temperatures, card=card)
+    save_bundle(options.out, manifest, network.state_dict())
+    json.dump(measured, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def validate_all(material: Material, recipe: DefaultRecipe) -> dict[str, Held]:
+    """What networks say of clips left out: by source, which is strict, and clip by clip."""
+    n_folds = recipe.material.n_folds
+    by_clip = dealt_by_clip(material, n_folds=n_folds, seed=recipe.seed)
+    student, fusion = recipe.student_training, recipe.training
+    plans = {
+        "fusion by clip": (by_clip, new_fusion, fusion, recipe.asked_by_clip),
+        "fusion by source": (material, new_fusion, fusion, recipe.asked_by_source),
+        "student by clip": (by_clip, new_student, student, recipe.asked_of_student),
+    }
+    held = {}
+    for name, (dealt, make, settings, n_asked) in plans.items():
+        say(f"{name}: {n_asked} of {n_folds} folds")
+        held[name] = cross_validate(
+            dealt,
+            partial(make, dealt, recipe),
+            settings,
+            seed=recipe.seed,
+            n_asked=n_asked,
+            say=say,
+        )
+    return held
+
+
+def say(text: str) -> None:
+    """Tell progress on stderr."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+def train_on_all(material: Material, recipe: DefaultRecipe) -> nn.Module:
+    """The network that is shipped: trained on all but the test parts."""
+    stills = material.stills
+    torch.manual_seed(recipe.seed)
+    return train(
+        new_fusion(material, recipe),
+        stills.take(material.fold_of_file[stills.file] >= 0),
+        material.clips,
+        n_scenes=len(material.labels.scenes),
+        settings=recipe.training,
+        seed=recipe.seed,
+        on_progress=say,
+    )
+
+
+if __name__ == "__main__":
+    main()

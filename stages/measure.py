@@ -1,0 +1,181 @@
+"""Measuring a file by one demux-only pass.
+
+What the header says of duration and rate is not used: the packets' own timestamps are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+
+from sightsound.stages.bitstream import is_hidden, refreshes_gradually
+from sightsound.stages.media import (
+    Demuxer,
+    Packet,
+    frame_interval,
+    has_guessed_times,
+    open_media,
+)
+from sightsound.stages.packets import PacketIndex, PacketIndexBuilder
+from sightsound.stages.records import AudioStreamInfo, MediaInfo, VideoStreamInfo
+
+# Containers whose duration was written when they were finished and is no estimate.
+_STATES_DURATION = ("matroska,webm", "flac", "flv", "mov,mp4,m4a,3gp,3g2,mj2")
+_MUCH_LONGER, _SLACK_S = 1.1, 1.0
+# What makes a stated duration nonsense: nothing watchable has so few bits a second.
+_LEAST_BITS_PER_S = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the packets of a file say. Spans are from ``origin_s``, the presentation's start."""
+
+    index: PacketIndex
+    plannable: bool
+    origin_s: Fraction
+    video_span: tuple[Fraction, Fraction] | None
+    audio_span: tuple[Fraction, Fraction] | None
+    truncated: bool
+
+
+@dataclass
+class _Extent:
+    """First and last timestamp of a stream, in its time base, over the packets that are shown.
+
+    ``is_open`` says that the last of them has no duration.
+    """
+
+    first: int | None = None
+    end: int | None = None
+    is_open: bool = False
+    n_packets: int = 0
+
+    def add(self, time: int, duration: int) -> None:
+        self.first = time if self.first is None else min(self.first, time)
+        if self.end is None or time + duration >= self.end:
+            self.end = time + duration
+            self.is_open = duration == 0
+
+
+def measure(info: MediaInfo) -> Measured:
+    """Read all packets of the chosen streams, decoding nothing."""
+    builder = PacketIndexBuilder()
+    extents = {stream.index: _Extent() for stream in (info.video, info.audio) if stream}
+    corrupt_packet = gradual_refresh = False
+    untimed = 0  # When the next packet of the picture is, if it should not say.
+    guessed = has_guessed_times(info)
+    with open_media(info.path, stage="plan") as container:
+        demuxer = Demuxer(container, tuple(extents))
+        for packet in demuxer:
+            extent = extents[packet.stream_index]
+            extent.n_packets += 1
+            is_picture = info.video is not None and packet.stream_index == info.video.index
+            pts = packet.dts if is_picture and guessed else packet.pts
+            time = pts if pts is not None else packet.dts
+            if time is None and is_picture:
+                time = untimed
+            if time is not None and not packet.is_discard:
+                extent.add(time, _known_duration(packet))
+            corrupt_packet |= packet.is_corrupt
+            if is_picture:
+                context = container.streams[packet.stream_index].codec_context
+                assert isinstance(context, VideoCodecContext)
+                assert info.video is not None and time is not None
+                untimed = time + frame_interval(info.video)
+                builder.add(
+                    pts=pts,
+                    dts=packet.dts if packet.dts is not None else time,
+                    is_key=packet.is_keyframe,
+                    is_shown=not packet.is_discard and not is_hidden(packet, context),
+                )
+                if packet.is_keyframe:
+                    gradual_refresh |= refreshes_gradually(packet, context)
+        corrupt_packet |= demuxer.n_errors > 0
+        has_others = _has_others(container, tuple(extents))
+    index = builder.build()
+    video = _span(info.video, extents, _frame_duration(info.video, index))
+    audio = _span(info.audio, extents, Fraction(0))
+    spans = [span for span in (video, audio) if span]
+    origin = min((span[0] for span in spans), default=Fraction(0))
+    end = max((span[1] for span in spans), default=origin)
+    missing = info.video is not None and (
+        info.video.claimed_frames > 2 * extents[info.video.index].n_packets + 2
+    )
+    if not has_others:
+        # Some containers count from their own zero, some from the first frame.
+        missing |= _promises_more(info, float(max(end, end - origin)))
+    return Measured(
+        index=index,
+        plannable=index.plannable and not guessed and not gradual_refresh,
+        origin_s=origin,
+        video_span=_shifted(video, origin),
+        audio_span=_shifted(audio, origin),
+        truncated=corrupt_packet or missing,
+    )
+
+
+def _known_duration(packet: Packet) -> int:
+    """A packet's duration, 0 where unknown. Ogg's last may be below zero, shown wrapped around."""
+    duration = packet.duration or 0
+    return duration if duration < 1 << 31 else 0
+
+
+def _span(
+    stream: VideoStreamInfo | AudioStreamInfo | None,
+    extents: dict[int, _Extent],
+    last: Fraction,
+) -> tuple[Fraction, Fraction] | None:
+    """Start and end in seconds. ``last`` is how long a last packet stays that does not say so."""
+    if stream is None:
+        return None
+    extent = extents[stream.index]
+    if extent.first is None or extent.end is None:
+        return None
+    # The first packets of sound may be priming, before the stream's own start; and a stream that
+    # begins late is said by some containers to start at 0, as others do.
+    start = max(extent.first, stream.start_pts if stream.start_pts is not None else extent.first)
+    if start >= extent.end:
+        start = extent.first
+    end = extent.end * stream.time_base
+    return start * stream.time_base, end + last if extent.is_open else end
+
+
+def _frame_duration(stream: VideoStreamInfo | None, index: PacketIndex) -> Fraction:
+    """How long a last frame of unknown duration stays: the median interval, else 1 / rate."""
+    if stream is None:
+        return Fraction(0)
+    steps = np.diff(np.unique(index.pts[index.shown])) if len(index.pts) else np.zeros(0)
+    if len(steps):
+        return int(np.median(steps)) * stream.time_base
+    return 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)
+
+
+def _shifted(
+    span: tuple[Fraction, Fraction] | None, origin: Fraction
+) -> tuple[Fraction, Fraction] | None:
+    return None if span is None else (span[0] - origin, span[1] - origin)
+
+
+def _has_others(container: InputContainer, chosen: tuple[int, ...]) -> bool:
+    """Whether streams that were not chosen may be what lasts as long as the container says."""
+    return any(
+        stream.type in ("video", "audio", "subtitle")
+        and stream.index not in chosen
+        and Disposition.attached_pic not in stream.disposition
+        for stream in container.streams
+    )
+
+
+def _promises_more(info: MediaInfo, duration_s: float) -> bool:
+    """Whether the header states a much longer duration, one that its bytes could fill."""
+    claimed_s = info.claimed_duration_s
+    if info.container not in _STATES_DURATION or claimed_s is None:
+        return False
+    if info.size_bytes * 8 < _LEAST_BITS_PER_S * claimed_s:
+        return False
+    return claimed_s > _MUCH_LONGER * duration_s + _SLACK_S

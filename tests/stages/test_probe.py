@@ -1,0 +1,200 @@
+"""Probe: what is said of a good file, and of every kind of bad one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from media.clips import ClipLibrary
+from media.damage import with_matroska_duration
+from media.make import Picture, Sound, even_times, make_clip
+from media.sounds import sweep
+
+from sightsound.stages.errors import StageError
+from sightsound.stages.probe import Probe, content_id
+
+
+def failure_of(path: Path) -> StageError:
+    """The error that probing a bad file raises."""
+    with pytest.raises(StageError) as caught:
+        Probe()(str(path))
+    assert caught.value.stage == "probe"
+    assert str(path) in caught.value.message
+    return caught.value
+
+
+def test_both_streams_are_described(clips: ClipLibrary) -> None:
+    info = Probe()(str(clips("both_mp4")))
+    assert info.video is not None and info.audio is not None
+    assert (info.video.codec, info.video.width, info.video.height) == ("h264", 96, 72)
+    assert info.video.average_rate == 25
+    assert info.video.claimed_frames == 200
+    assert info.video.reorders
+    assert (info.audio.codec, info.audio.sample_rate_hz, info.audio.channels) == ("aac", 48000, 2)
+    assert info.claimed_duration_s == pytest.approx(8, abs=0.05)
+    assert info.size_bytes == clips("both_mp4").stat().st_size
+
+
+def test_a_picture_without_sound_has_no_audio(clips: ClipLibrary) -> None:
+    info = Probe()(str(clips("h264_mp4")))
+    assert info.video is not None and info.audio is None
+
+
+def test_sound_without_a_picture_has_no_video(clips: ClipLibrary) -> None:
+    info = Probe()(str(clips("sound_only_m4a")))
+    assert info.video is None and info.audio is not None
+
+
+def test_the_start_of_a_stream_is_kept(clips: ClipLibrary) -> None:
+    video = Probe()(str(clips("h264_starts_late_mp4"))).video
+    assert video is not None and video.start_pts is not None
+    assert video.start_pts * video.time_base == 5
+
+
+def test_pixels_that_are_not_square_are_noticed(tmp_path: Path) -> None:
+    picture = Picture(times=even_times(3), pixel_aspect=Fraction(16, 11))
+    video = Probe()(str(make_clip(tmp_path / "wide.mp4", picture=picture))).video
+    assert video is not None
+    assert video.pixel_aspect == Fraction(16, 11)
+
+
+def test_unstated_pixel_aspect_means_square(clips: ClipLibrary) -> None:
+    video = Probe()(str(clips("vp9_webm"))).video
+    assert video is not None
+    assert video.pixel_aspect == 1
+
+
+def test_cover_art_is_not_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "song.m4a"
+    make_clip(path, sound=Sound(samples=sweep(1, 48000)))
+    still = make_clip(
+        tmp_path / "cover.mov",
+        picture=Picture(times=even_times(1), codec="mjpeg", pixel_format="yuvj420p"),
+    )
+    with_cover = tmp_path / "with_cover.mp4"
+    with (
+        av.open(str(path)) as song,
+        av.open(str(still)) as cover,
+        av.open(str(with_cover), "w") as container,
+    ):
+        streams = [
+            container.add_stream_from_template(source)
+            for source in (song.streams.audio[0], cover.streams.video[0])
+        ]
+        streams[1].disposition = av.stream.Disposition.attached_pic
+        for source, stream in zip((song, cover), streams, strict=True):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = stream
+                    container.mux(packet)
+    with av.open(str(with_cover)) as container:
+        assert len(container.streams.video) == 1
+    info = Probe()(str(with_cover))
+    assert info.video is None and info.audio is not None
+
+
+def test_the_id_comes_from_the_content_alone(clips: ClipLibrary, tmp_path: Path) -> None:
+    data = clips("h264_mp4").read_bytes()
+    copy = tmp_path / "another name.mov"
+    copy.write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()[:32]
+    assert Probe()(str(copy)).video_id == Probe()(str(clips("h264_mp4"))).video_id == expected
+
+
+def test_the_id_changes_with_a_single_byte(clips: ClipLibrary, tmp_path: Path) -> None:
+    data = bytearray(clips("h264_mp4").read_bytes())
+    data[-1] ^= 1
+    copy = tmp_path / "changed.mp4"
+    copy.write_bytes(data)
+    assert content_id(str(copy)) != content_id(str(clips("h264_mp4")))
+
+
+def test_a_header_with_an_absurd_duration_is_still_described(
+    clips: ClipLibrary, tmp_path: Path
+) -> None:
+    path = with_matroska_duration(clips("both_mkv"), tmp_path / "liar.mkv", seconds=143165)
+    info = Probe()(str(path))
+    assert info.claimed_duration_s == 143165
+    assert info.video is not None and info.audio is not None
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    error = failure_of(tmp_path / "nowhere.mp4")
+    assert error.code == "not_found"
+    assert error.message.endswith("does not exist: check the path.")
+
+
+def test_a_folder_is_no_video(tmp_path: Path) -> None:
+    error = failure_of(tmp_path)
+    assert error.code == "is_directory"
+    assert error.message.endswith(f"name the files in it, such as {tmp_path}/*.mp4.")
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    error = failure_of(path)
+    assert error.code == "empty_file"
+    assert error.message.endswith("is empty (0 bytes): check that its copy finished.")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_not_readable(clips: ClipLibrary, tmp_path: Path) -> None:
+    path = tmp_path / "secret.mp4"
+    path.write_bytes(clips("h264_mp4").read_bytes())
+    path.chmod(0)
+    error = failure_of(path)
+    assert error.code == "not_readable"
+    assert error.message.endswith("(Permission denied): check its permissions.")
+
+
+def test_text_named_mp4_is_not_media(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp4"
+    path.write_text("These are only words.\n" * 100)
+    error = failure_of(path)
+    assert error.code == "not_media"
+    assert error.message.endswith(
+        "is not a media file that FFmpeg can open (Invalid data found when processing input): "
+        "check that it is a video or sound file and complete."
+    )
+
+
+def test_an_mp4_that_lost_its_header_is_not_media(clips: ClipLibrary, tmp_path: Path) -> None:
+    path = tmp_path / "unfinished.mp4"
+    path.write_bytes(clips("both_header_last_mp4").read_bytes()[:20_000])
+    assert failure_of(path).code == "not_media"
+
+
+def test_subtitles_alone_are_no_stream_to_label(tmp_path: Path) -> None:
+    path = tmp_path / "words.srt"
+    path.write_text("1\n00:00:00,000 --> 00:00:02,000\nHello.\n\n")
+    error = failure_of(path)
+    assert error.code == "no_stream"
+    assert error.message.endswith(
+        "holds only subtitle, neither picture nor sound: there is nothing to label."
+    )
+
+
+def test_a_codec_without_decoder_is_named_as_the_reason(clips: ClipLibrary, tmp_path: Path) -> None:
+    """The sound's sample entry in MP4 says AC-4, which FFmpeg can tell but not decode."""
+    path = tmp_path / "ac4.m4a"
+    data = clips("sound_only_m4a").read_bytes()
+    assert data.count(b"mp4a") == 1 and data.count(b"esds") == 1
+    path.write_bytes(data.replace(b"mp4a", b"ac-4").replace(b"esds", b"free"))
+    error = failure_of(path)
+    assert error.code == "no_decoder"
+    assert error.message.endswith(
+        "holds audio in a codec that this FFmpeg has no decoder for: convert it, for example to "
+        "H.264 and AAC."
+    )
+
+
+def test_a_real_file_in_an_undecodable_codec_is_refused(shared_media: Path) -> None:
+    path = shared_media / "edge" / "exoplayer__sample_mpegh_mhm1.mp4"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not in {shared_media}")
+    assert failure_of(path).code == "no_decoder"
