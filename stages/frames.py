@@ -68,8 +68,7 @@ class SampledFrames(ABC):
         self._key_pts: int | None = None
         self._tainted_before: int | None = None
         self._entering = False
-        self._after_open_key = False
-        self._entered_pts: int | None = None
+        self._at_open_key = False
         self._tainted_pts: set[int] = set()
         self._failed_pts: list[int] = []
 
@@ -109,19 +108,11 @@ class SampledFrames(ABC):
         and of the group that this begins what is shown before it; frames shown after the key
         frame never refer to those before."""
         time = packet.pts if packet.pts is not None else packet.dts
-        forgiven = self._after_open_key
-        self._after_open_key = False
+        forgiven = False
         if packet.is_keyframe:
-            self._key_pts = packet.pts
-            self._tainted_before = packet.pts if self._group_damaged else None
-            self._entered_pts = packet.pts if self._entering else None
-            # The packet after an open key frame may unmark references from before it. Where they
-            # are not there that is an error to FFmpeg, but no loss.
-            if self._entering or self._group_damaged:
-                self._after_open_key = opens_h264_group(packet, self._context)
-            self._group_damaged = self._entering = False
-        if _before(time, self._entered_pts):
-            return []  # It refers to what came before the entry.
+            self._begin_group(packet)
+        elif not _before(time, self._key_pts):
+            forgiven, self._at_open_key = self._at_open_key, False
         frames: list[VideoFrame] = []
         try:
             frames = self._context.decode(packet)
@@ -134,6 +125,15 @@ class SampledFrames(ABC):
         if time is not None and (self._group_damaged or _before(time, self._tainted_before)):
             self._tainted_pts.add(time)
         return frames
+
+    def _begin_group(self, packet: Packet) -> None:
+        self._key_pts = packet.pts
+        self._tainted_before = packet.pts if self._group_damaged else None
+        # The first packet shown after an open key frame may unmark references from before it.
+        # Where those are not there it is an error to FFmpeg, but no loss.
+        may_lack = self._entering or self._group_damaged
+        self._at_open_key = may_lack and opens_h264_group(packet, self._context)
+        self._group_damaged = self._entering = False
 
     def _taint(self, time: int | None) -> None:
         if _before(time, self._key_pts):

@@ -64,6 +64,25 @@ def _packet_bytes(path: Path, number: int) -> bytes:
         return bytes(packets[number])
 
 
+def with_early_cues(source: Path, path: Path, *, by_ms: int) -> Path:
+    """A copy of a Matroska file whose index says that everything is earlier than it is.
+
+    A seek then lands too late. CuePoint (0xBB) begins with CueTime (0xB3): RFC 9559, 5.1.5.
+    """
+    data = bytearray(source.read_bytes())
+    at = data.rindex(b"\x1c\x53\xbb\x6b")
+    n_changed = 0
+    while (at := data.find(b"\xb3", at + 1)) >= 0:
+        if data[at - 2] == 0xBB and data[at + 1] in (0x81, 0x82):
+            length = data[at + 1] & 0x7F
+            time = int.from_bytes(data[at + 2 : at + 2 + length])
+            data[at + 2 : at + 2 + length] = max(0, time - by_ms).to_bytes(length)
+            n_changed += 1
+    assert n_changed >= 2
+    path.write_bytes(data)
+    return path
+
+
 def with_matroska_duration(source: Path, path: Path, *, seconds: float) -> Path:
     """A copy of a Matroska file whose header states another duration, in its usual ms.
 

@@ -20,6 +20,7 @@ from sightsound.stages.bitstream import (
     opens_h264_group,
     refreshes_gradually,
 )
+from sightsound.stages.planned_frames import _references_may_be_non_reference
 
 
 def packets_of(path: Path) -> tuple[list[Packet], VideoCodecContext]:
@@ -84,6 +85,22 @@ def test_closed_groups_and_other_codecs_open_nothing(clips: ClipLibrary, name: s
     keys = [packet for packet in packets if packet.is_keyframe]
     assert len(keys) >= 2
     assert not any(opens_h264_group(packet, context) for packet in keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("h264_mp4", False),
+        ("hevc_mp4", False),
+        ("hevc_layers_mp4", True),
+        ("hevc_ts", True),  # Without a configuration record nothing is known of layers.
+    ],
+)
+def test_frames_of_layers_may_refer_to_what_looks_unreferenced(
+    clips: ClipLibrary, name: str, expected: bool
+) -> None:
+    _, context = packets_of(clips(name))
+    assert _references_may_be_non_reference(context) == expected
 
 
 def as_exponential_golomb(number: int) -> bytes:

@@ -245,7 +245,7 @@ def test_scores_stay_between_the_least_and_the_peak(
     rule: SegmentRule,
     task: Task,
 ) -> None:
-    windows, grid, duration_s = random_windows(found_rows, shape, cut, task.name)
+    windows, grid, _ = random_windows(found_rows, shape, cut, task.name)
     for segment in segments_of(windows, task, rule, grid):
         assert segment.score <= segment.peak_score + 1e-6
         assert 0 <= segment.score <= 1
