@@ -42,5 +42,11 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
+# Trains the default bundle anew; DATA has datasets/, media/ and weights/.
+DATA ?= ../shared
+bundle: $(STAMP)
+	@SIGHTSOUND_WEIGHTS=$(DATA)/weights $(BIN)/python -W ignore -m sightsound.pipeline.train_default \
+		--data $(DATA) --out models/bundles/default
+
 clean:
 	rm -rf $(VENV) .typecheck .features out build *.egg-info

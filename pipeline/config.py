@@ -91,7 +91,7 @@ class OutputConfig(_Section):
 _RULES = {
     "action": SegmentConfig(min_score=0.1, keep_score=0.05),
     "scene": SegmentConfig(min_score=0.1, keep_score=0.05),
-    "sound": SegmentConfig(min_score=0.2, keep_score=0.1),
+    "sound": SegmentConfig(min_score=0.3, keep_score=0.15),
 }
 
 

@@ -1,7 +1,8 @@
 """The packets of one slice: where in the file to begin and when to stop.
 
 A seek is a guess of the demuxer's, so that where it landed is looked at before anything is
-decoded. One that went too far is replaced by reading from the start, which is always right.
+decoded. One that went too far is replaced by reading the file from its start, opened again:
+a seek to the start would be another guess.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from itertools import chain, islice
 import av
 from av.container import InputContainer
 
-from sightsound.stages.errors import StageError
 from sightsound.stages.frames import SampledFrames
-from sightsound.stages.media import Demuxer, Packet
+from sightsound.stages.media import Demuxer, Packet, open_media
 from sightsound.stages.records import MediaInfo, Slice, VideoPlan
 from sightsound.stages.sound import SoundBlocks
 
@@ -48,7 +48,8 @@ class SlicePackets:
         self._path = info.path
         self._times_change = info.container in _TIMES_CHANGE_WITH_SEEK
         streams = (self._video, self._audio)
-        self._demuxer = Demuxer(container, tuple(stream.index for stream in streams if stream))
+        self._stream_indices = tuple(stream.index for stream in streams if stream)
+        self._demuxer = Demuxer(container, self._stream_indices)
 
     def read(self, *, may_seek: bool) -> Iterator[Packet]:
         """Yield packets in the order of the file, until neither sense needs more."""
@@ -99,16 +100,8 @@ class SlicePackets:
         return self._from_start()
 
     def _from_start(self) -> Iterator[Packet]:
-        try:
-            self._container.seek(0)
-        except av.error.FFmpegError as error:
-            raise StageError(
-                "decode",
-                "damaged",
-                f"{self._path} cannot be read again from its start ({error.strerror}): re-encode "
-                "it, or set workers.slice_s so long that it is not cut.",
-            ) from error
-        return iter(self._demuxer)
+        with open_media(self._path, stage="decode") as container:
+            yield from Demuxer(container, self._stream_indices)
 
     def _first_needed_s(self) -> Fraction | None:
         """The timestamp of the first packet needed; None where the start of the file is."""
