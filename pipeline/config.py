@@ -89,8 +89,8 @@ class OutputConfig(_Section):
 
 
 _RULES = {
-    "action": SegmentConfig(min_score=0.1, keep_score=0.05),
-    "scene": SegmentConfig(min_score=0.1, keep_score=0.05),
+    "action": SegmentConfig(min_score=0.05, keep_score=0.05),
+    "scene": SegmentConfig(min_score=0.05, keep_score=0.05),
     "sound": SegmentConfig(min_score=0.3, keep_score=0.15),
 }
 
