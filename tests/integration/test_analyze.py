@@ -234,6 +234,8 @@ def test_ctrl_c_ends_the_run_and_its_workers(long_clip):
         text=True,
         env=without_weights(),
         start_new_session=True,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     children = wait_for_workers(process.pid)
     os.killpg(process.pid, signal.SIGINT)
