@@ -17,7 +17,7 @@ from typing import Any
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.slices import SliceRunner, make_grid
-from sightsound.pipeline.workers import Handler, Limits, Outcome, WorkerPool
+from sightsound.pipeline.workers import WORKER_ENVIRONMENT, Handler, Limits, Outcome, WorkerPool
 from sightsound.stages.errors import ErrorCode, StageName
 from sightsound.stages.plan import Plan
 from sightsound.stages.probe import Probe
@@ -35,7 +35,7 @@ from sightsound.stages.records import (
 from sightsound.stages.segment import Segments
 
 # A single file that is longer than this is shared between the workers.
-_MIN_SLICE_S = 60.0
+_MIN_SLICE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,7 @@ class LocalEngine:
             return
         min_slices = max(1, n_workers // len(uris))
         run = _Run(self, uris, min_slices)
-        # One thread a worker: the workers are the parallelism.
-        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        os.environ.update(environment)
+        os.environ.update(WORKER_ENVIRONMENT)
         with WorkerPool(self._make_handler, n_workers) as pool:
             while not run.finished:
                 while pool.n_idle and (task := run.next_task(pool.n_busy)) is not None:

@@ -1,8 +1,9 @@
 """Worker processes: native code that hangs or crashes costs its task, never the run.
 
 A worker does one task at a time and says that it is alive while it does. One that dies, is
-silent for too long or passes its deadline is killed and replaced; the caller learns which task
-it had. Nothing waits in queues: a task is handed out only to an idle worker.
+silent for too long or passes its deadline is killed; the caller learns which task it had.
+Workers are started when there is work for them. Nothing waits in queues: a task is handed out
+only to an idle worker.
 """
 
 from __future__ import annotations
@@ -24,14 +25,25 @@ from sightsound.stages.errors import StageError
 Handler = Callable[[Any, Callable[[], None]], Any]
 HandlerFactory = Callable[[], Handler]
 
+# What a worker's environment must hold before it starts. One thread: the workers are the
+# parallelism. Blocks of over 1 MiB go back to the system when freed: left to itself, glibc keeps
+# ever more of them in its heap, among small ones that live on (100 MB more after two minutes).
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+    "MALLOC_ARENA_MAX": "2",
+}
+
 _HEARTBEAT_S = 0.5
 _POLL_S = 0.25
 _EXIT_GRACE_S = 5.0
-_MOST_IDLE_DEATHS = 8
+_MOST_STILLBORN = 4
 
 
 class WorkersDieError(RuntimeError):
-    """Workers die before they get anything to do: the installation is broken."""
+    """Workers die before they have read their task: the installation is broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +70,7 @@ class Outcome:
 
 
 class WorkerPool:
-    """A fixed number of worker processes, each replaced when it dies.
+    """At most ``n_workers`` processes, started as tasks come and again where one has died.
 
     ``make_handler`` must be picklable; it runs in each worker. Use as a context manager.
     """
@@ -67,8 +79,9 @@ class WorkerPool:
         self._make_handler = make_handler
         # A fresh interpreter: a forked child would share the parent's locks and threads.
         self._context = multiprocessing.get_context("spawn")
-        self._workers = [self._start() for _ in range(n_workers)]
-        self._n_idle_deaths = 0
+        self._n_workers = n_workers
+        self._workers: list[_Worker] = []
+        self._n_stillborn = 0
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -78,28 +91,28 @@ class WorkerPool:
 
     @property
     def n_idle(self) -> int:
-        """How many workers have nothing to do."""
-        return sum(worker.task is None for worker in self._workers)
+        """How many more tasks can be begun."""
+        return self._n_workers - self.n_busy
 
     @property
     def n_busy(self) -> int:
         """How many workers have a task."""
-        return len(self._workers) - self.n_idle
+        return sum(worker.task is not None for worker in self._workers)
 
     def submit(self, task: Any, limits: Limits) -> None:
-        """Give a task to an idle worker; there must be one."""
+        """Give a task to an idle worker, or to a new one; ``n_idle`` must be above 0."""
+        idle = [worker for worker in self._workers if worker.task is None]
+        if not idle:
+            idle = [_Worker(self._context, self._make_handler)]
+            self._workers += idle
         # One that has worked before has its models loaded and its memory warm.
-        worker = max(
-            (worker for worker in self._workers if worker.task is None),
-            key=lambda worker: worker.n_done,
-        )
-        worker.begin(task, limits)
+        max(idle, key=lambda worker: worker.n_done).begin(task, limits)
 
     def wait(self) -> Iterator[Outcome]:
         """Yield the tasks that ended, after a short wait if none has yet.
 
         Raises:
-            WorkersDieError: workers die one after the other without having had a task.
+            WorkersDieError: workers die one after the other while they start.
         """
         by_pipe = {worker.pipe: worker for worker in self._workers}
         ready = wait(list(by_pipe), timeout=_POLL_S)
@@ -108,16 +121,16 @@ class WorkerPool:
             outcome = worker.receive()
             if outcome is not None:
                 if outcome.kind == "crashed":
-                    self._replace(worker)
+                    self._discard(worker)
+                    self._watch_starts(worker, outcome.reason)
                     if outcome.task is None:
-                        self._count_idle_death(outcome.reason)
                         continue
                 yield outcome
         for worker in list(self._workers):
             reason = worker.overdue()
             if reason:
                 task = worker.task
-                self._replace(worker)
+                self._discard(worker)
                 yield Outcome(task=task, kind="timeout", reason=reason)
 
     def close(self) -> None:
@@ -125,20 +138,17 @@ class WorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _count_idle_death(self, reason: str) -> None:
-        self._n_idle_deaths += 1
-        if self._n_idle_deaths > _MOST_IDLE_DEATHS:
+    def _watch_starts(self, dead: _Worker, reason: str) -> None:
+        self._n_stillborn = 0 if dead.has_started else self._n_stillborn + 1
+        if self._n_stillborn >= _MOST_STILLBORN:
             raise WorkersDieError(
-                f"Worker processes end before they get any work ({reason}): run "
-                "'sightsound doctor' to see what is missing."
+                f"Worker processes end while they start ({reason}): run 'sightsound doctor' "
+                "to see what is missing."
             )
 
-    def _start(self) -> _Worker:
-        return _Worker(self._context, self._make_handler)
-
-    def _replace(self, worker: _Worker) -> None:
+    def _discard(self, worker: _Worker) -> None:
         worker.kill()
-        self._workers[self._workers.index(worker)] = self._start()
+        self._workers.remove(worker)
 
 
 class _Worker:
@@ -153,6 +163,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.task: Any = None
+        self.has_started = False
         self.n_done = 0
         self._limits = Limits(stall_s=0, deadline_s=0)
         self._began = self._heard = 0.0
@@ -172,6 +183,7 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             self.process.join(timeout=_EXIT_GRACE_S)
             return Outcome(task=self.task, kind="crashed", reason=_exit_reason(self.process))
+        self.has_started = True
         if kind == "alive":
             return None
         task, self.task = self.task, None
@@ -228,6 +240,7 @@ def _work(pipe: Connection, make_handler: HandlerFactory) -> None:
             pipe.send(("alive", None))
 
     handler: Handler | None = None
+    pipe.send(("alive", None))
     while True:
         try:
             task = pipe.recv()

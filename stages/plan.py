@@ -92,7 +92,11 @@ class Plan:
     def _n_slices(self, n_windows: int) -> int:
         by_length = math.ceil(n_windows * self.grid.hop_s / self.slice_s)
         by_workers = min(self.min_slices, int(n_windows * self.grid.hop_s / self.min_slice_s))
-        return max(1, min(n_windows, max(by_length, by_workers)))
+        n_slices = max(by_length, by_workers)
+        if n_slices > self.min_slices:
+            # All who share a video get as much of it.
+            n_slices = math.ceil(n_slices / self.min_slices) * self.min_slices
+        return max(1, min(n_windows, n_slices))
 
     def _slice(
         self,

@@ -46,6 +46,16 @@ def make_obedient() -> Handler:
     return handle
 
 
+class Stillborn:
+    """A handler's factory that ends the worker which unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (5,)
+
+    def __call__(self) -> Handler:
+        raise AssertionError("no worker lives to call this")
+
+
 def make_dying() -> Handler:
     """A handler that cannot even be made."""
     os._exit(3)

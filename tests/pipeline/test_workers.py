@@ -4,7 +4,7 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers.faulty import make_dying, make_obedient
+from helpers.faulty import Stillborn, make_dying, make_obedient
 
 from sightsound.pipeline.workers import Limits, Outcome, WorkerPool, WorkersDieError
 
@@ -63,12 +63,30 @@ def test_deadline_ends_even_a_task_that_shows_life(pool):
     assert "deadline of 1 s" in outcome.reason
 
 
+def workers_alive() -> int:
+    lines = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    return sum("multiprocessing.spawn" in line for line in lines)
+
+
 def test_killed_workers_leave_no_process_behind():
+    before = workers_alive()
     with WorkerPool(make_obedient, 2) as pool:
-        run(pool, [("hang",)], Limits(stall_s=0.5, deadline_s=60))
-        assert len(psutil.Process().children()) >= 2
-    names = [child.cmdline() for child in psutil.Process().children()]
-    assert not any("multiprocessing.spawn" in " ".join(name) for name in names)
+        pool.submit(("busy", 60), PATIENT)
+        pool.submit(("hang",), Limits(stall_s=0.5, deadline_s=60))
+        assert workers_alive() == before + 2
+        while not list(pool.wait()):
+            pass
+        assert workers_alive() == before + 1
+    assert workers_alive() == before
+
+
+def test_workers_are_started_only_as_tasks_need_them():
+    before = workers_alive()
+    with WorkerPool(make_obedient, 4) as pool:
+        assert workers_alive() == before
+        run(pool, [("pid",)])
+        run(pool, [("pid",)])
+        assert workers_alive() == before + 1
 
 
 def test_bug_in_a_handler_is_a_failed_task_and_the_worker_lives_on(pool):
@@ -94,12 +112,16 @@ def test_workers_that_cannot_be_made_crash_their_tasks_one_by_one():
     assert "exit status 3" in outcomes[0].reason
 
 
-def test_workers_killed_again_and_again_while_idle_end_the_run():
-    def kill_and_wait(pool: WorkerPool) -> None:
-        for _ in range(200):
-            for worker in pool._workers:
-                worker.process.kill()
-            list(pool.wait())
+def test_worker_killed_while_idle_costs_nothing(pool):
+    run(pool, [("pid",)])
+    for worker in pool._workers:
+        worker.process.kill()
+        worker.process.join()
+    assert list(pool.wait()) == []
+    (outcome,) = run(pool, [("add", 1, 2)])
+    assert outcome.value == 3
 
-    with WorkerPool(make_obedient, 1) as pool, pytest.raises(WorkersDieError, match="doctor"):
-        kill_and_wait(pool)
+
+def test_workers_that_die_while_they_start_end_the_run():
+    with WorkerPool(Stillborn(), 1) as pool, pytest.raises(WorkersDieError, match="doctor"):
+        run(pool, list(range(10)))

@@ -304,7 +304,8 @@ def test_a_file_that_vanished_after_probing_is_not_found(
 
 
 @pytest.mark.parametrize(
-    ("min_slices", "min_slice_s", "expected"), [(1, 60, 1), (2, 60, 2), (8, 60, 2), (8, 20, 6)]
+    ("min_slices", "min_slice_s", "expected"),
+    [(1, 60, 1), (2, 60, 2), (8, 60, 2), (8, 20, 6)],
 )
 def test_a_long_video_is_shared_among_workers(
     clips: ClipLibrary, min_slices: int, min_slice_s: float, expected: int
@@ -359,3 +360,13 @@ def test_a_hundred_frames_a_second_may_be_sampled_from_25(tmp_path: Path) -> Non
     sampled = [pts for pts in plan.slices[0].sample_pts.tolist() if pts != NO_FRAME]
     assert len(sampled) == 20
     assert len(set(sampled)) == 5
+
+
+@pytest.mark.parametrize(
+    ("slice_s", "min_slices", "expected"), [(50, 1, 3), (50, 2, 4), (25, 4, 8)]
+)
+def test_all_who_share_a_video_get_as_many_slices(
+    clips: ClipLibrary, slice_s: float, min_slices: int, expected: int
+) -> None:
+    plan = plan_of(clips("h264_flac_mkv"), slice_s=slice_s, min_slices=min_slices, min_slice_s=20)
+    assert len(plan.slices) == expected
