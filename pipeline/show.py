@@ -14,7 +14,7 @@ from sightsound.models.bundle import Task
 from sightsound.pipeline.timeline import clock_time
 from sightsound.stages.picture import shown_size
 from sightsound.stages.records import Segment, VideoResult
-from sightsound.stages.write import segment_row, top_labels, video_row, window_shares
+from sightsound.stages.tables import segment_row, top_labels, video_row, window_shares
 
 _BAR_WIDTH = 12
 _TASK_STYLE = {"action": "cyan", "scene": "green", "sound": "magenta"}

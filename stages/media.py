@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import av
@@ -12,15 +11,18 @@ from av.container import InputContainer
 
 from sightsound.stages.errors import StageError, StageName
 from sightsound.stages.records import MediaInfo, VideoStreamInfo
+from sightsound.stages.storage import file_facts, is_remote, local_path, open_binary
 
 Packet: TypeAlias = "av.Packet[Any]"
 
-# A file may name others (playlists, data references); only plain local files are read.
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}
+# A file may name others (playlists, data references). One that is local may name local files;
+# one that came through an object store may name nothing.
+_LOCAL_OPTIONS = {"protocol_whitelist": "file"}
+_REMOTE_OPTIONS = {"protocol_whitelist": "none"}
 
 
-def open_media(path: str, *, stage: StageName) -> InputContainer:
-    """Open a local media file.
+def open_media(uri: str, *, stage: StageName) -> InputContainer:
+    """Open a media file, local or on an object store.
 
     The ``file:`` prefix keeps names with colons or leading dashes from being read as protocols
     or options.
@@ -28,40 +30,48 @@ def open_media(path: str, *, stage: StageName) -> InputContainer:
     Raises:
         StageError: with the code not_found, is_directory, not_readable, empty_file or not_media.
     """
-    check_file(path, stage=stage)
+    check_file(uri, stage=stage)
     try:
-        return av.open(f"file:{path}", options=_OPEN_OPTIONS, metadata_errors="ignore")
+        if is_remote(uri):
+            return av.open(open_binary(uri), "r", options=_REMOTE_OPTIONS, metadata_errors="ignore")
+        path = f"file:{local_path(uri)}"
+        return av.open(path, options=_LOCAL_OPTIONS, metadata_errors="ignore")
     except av.error.FFmpegError as error:
-        raise _not_media(path, stage, error) from error
-
-
-def check_file(path: str, *, stage: StageName) -> None:
-    """Raise a StageError where ``path`` is not a readable regular file with content."""
-    file = Path(path)
-    try:
-        if file.is_dir():
-            raise StageError(
-                stage,
-                "is_directory",
-                f"{path} is a directory, not a video: name the files in it, such as {path}/*.mp4.",
-            )
-        if file.stat().st_size == 0:
-            raise StageError(
-                stage, "empty_file", f"{path} is empty (0 bytes): check that its copy finished."
-            )
-        with file.open("rb"):
-            pass
+        raise _not_media(uri, stage, error) from error
     except OSError as error:
-        raise _file_error(path, stage, error) from error
+        raise file_error(uri, stage, error) from error
+
+
+def check_file(uri: str, *, stage: StageName) -> int:
+    """The size in bytes; a StageError where ``uri`` is not a readable file with content."""
+    try:
+        size_bytes = file_facts(uri).size_bytes
+        if size_bytes == 0:
+            raise StageError(
+                stage, "empty_file", f"{uri} is empty (0 bytes): check that its copy finished."
+            )
+        if not is_remote(uri):
+            with open_binary(uri):
+                pass
+    except OSError as error:
+        raise file_error(uri, stage, error) from error
     except ValueError as error:  # A name that no file can have.
         raise StageError(
-            stage, "not_readable", f"{path!r} cannot be read ({error}): check its name."
+            stage, "not_readable", f"{uri!r} cannot be read ({error}): check its name."
         ) from error
+    return size_bytes
 
 
-def _file_error(path: str, stage: StageName, error: OSError) -> StageError:
+def file_error(path: str, stage: StageName, error: OSError) -> StageError:
+    """What an error of the file system means for a video."""
     if error.errno == errno.ENOENT:
         return StageError(stage, "not_found", f"{path} does not exist: check the path.")
+    if error.errno == errno.EISDIR:
+        return StageError(
+            stage,
+            "is_directory",
+            f"{path} is a directory, not a video: name the files in it, such as {path}/*.mp4.",
+        )
     reason = error.strerror or str(error)
     return StageError(
         stage, "not_readable", f"{path} cannot be read ({reason}): check its permissions."
@@ -70,7 +80,7 @@ def _file_error(path: str, stage: StageName, error: OSError) -> StageError:
 
 def _not_media(path: str, stage: StageName, error: av.error.FFmpegError) -> StageError:
     if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EIO):
-        return _file_error(path, stage, error)
+        return file_error(path, stage, error)
     reason = (error.strerror or type(error).__name__).rstrip(".")
     return StageError(
         stage,

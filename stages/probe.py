@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
-from pathlib import Path
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -14,6 +13,7 @@ from av.video.stream import VideoStream
 from sightsound.stages.errors import StageError
 from sightsound.stages.media import check_file, open_media
 from sightsound.stages.records import AudioStreamInfo, MediaInfo, VideoStreamInfo
+from sightsound.stages.storage import open_binary
 
 _HASH_BLOCK_BYTES = 1 << 20
 
@@ -31,7 +31,7 @@ class Probe:
         Raises:
             StageError: the file cannot be opened or holds nothing that can be decoded.
         """
-        check_file(path, stage="probe")
+        size_bytes = check_file(path, stage="probe")
         with open_media(path, stage="probe") as container:
             video = _choose_video(container)
             audio = _choose_audio(container)
@@ -41,7 +41,7 @@ class Probe:
             return MediaInfo(
                 path=path,
                 video_id=content_id(path),
-                size_bytes=Path(path).stat().st_size,
+                size_bytes=size_bytes,
                 container=container.format.name,
                 claimed_duration_s=duration / 1e6 if duration else None,
                 video=_video_info(video) if video is not None else None,
@@ -52,7 +52,7 @@ class Probe:
 def content_id(path: str) -> str:
     """The first 32 hex digits of the SHA-256 of a file's bytes: the same content, the same id."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_binary(path) as file:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()[:32]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sightsound.pipeline.config import Config
-from sightsound.pipeline.local import SliceTask, make_handler
+from sightsound.pipeline.tasks import SliceTask, make_handler
 from sightsound.pipeline.workers import Handler
 from sightsound.stages.errors import StageError
 
