@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import sys
 import time
@@ -22,6 +21,7 @@ from rich.progress import Progress as ProgressBar
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.local import LocalEngine, Progress
+from sightsound.pipeline.manifests import absolute_uri
 from sightsound.pipeline.prepare import prepare
 from sightsound.pipeline.show import result_json, show_result
 from sightsound.stages.records import VideoResult
@@ -66,15 +66,6 @@ def analyze(
         writer.close(run_record(config, bundle, started=started, n_inputs=len(uris), counts=counts))
     _summarise(notes, counts, out)
     return EXIT_OK if counts["ok"] == len(uris) else EXIT_SOME_FAILED
-
-
-def absolute_uri(item: str) -> str:
-    """A path made absolute and tidy; ``..`` is kept where a symbolic link gives it meaning."""
-    plain, tidy = os.path.join(os.getcwd(), item), os.path.abspath(item)
-    try:
-        return tidy if os.path.samefile(plain, tidy) else plain
-    except OSError:
-        return tidy
 
 
 def run_record(

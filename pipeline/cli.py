@@ -75,10 +75,84 @@ def analyze(
     except (ModelError, WorkersDieError) as error:
         _stop(str(error), EXIT_RUN_FAILED)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _stop(f"The run failed at{where} ({error.strerror or error}).", EXIT_RUN_FAILED)
+        _stop(_broken_run(error), EXIT_RUN_FAILED)
     except KeyboardInterrupt:
         _stop("Interrupted.", EXIT_INTERRUPTED)
+    raise typer.Exit(status)
+
+
+@app.command()
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, globs, manifests (CSV, Parquet, text) or URIs.",
+            metavar="SOURCE...",
+        ),
+    ],
+    out: Annotated[
+        str, typer.Option("--out", help="Folder or URI for the result tables.", metavar="DIR")
+    ],
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="A running Ray cluster, such as auto.", metavar="ADDRESS"),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try inputs again that failed before.")
+    ] = False,
+    max_failed: Annotated[
+        str | None,
+        typer.Option(
+            "--max-failed", help="Stop when more than so many fail: 20, or 5%.", metavar="N"
+        ),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option("--metrics", help="Append progress as JSON lines.", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Label everything under the sources with Ray; go on where an earlier run stopped.
+
+    Exit status: 0 all inputs ok; 3 some partial or failed; 2 wrong command line or
+    configuration; 1 the run itself failed.
+    """
+    from sightsound.models.errors import BundleError, ModelError
+    from sightsound.pipeline.accounts import AccountingError
+    from sightsound.pipeline.batch import FailureLimit, TooManyFailedError
+    from sightsound.pipeline.batch import batch as run
+    from sightsound.pipeline.manifests import SourceError
+    from sightsound.pipeline.output import OutputError
+    from sightsound.pipeline.ray_engine import RayError
+
+    loaded = _load_config(config, settings, model)
+    try:
+        limit = None if max_failed is None else FailureLimit.parse(max_failed)
+    except ValueError:
+        _stop(f"--max-failed {max_failed}: give a number such as 20, or 5%.", EXIT_WRONG_USAGE)
+    try:
+        status = run(
+            sources,
+            loaded,
+            out=out,
+            address=address,
+            retry_failed=retry_failed,
+            max_failed=limit,
+            metrics=metrics,
+        )
+    except (BundleError, SourceError) as error:
+        _stop(str(error), EXIT_WRONG_USAGE)
+    except (ModelError, OutputError, RayError, TooManyFailedError, AccountingError) as error:
+        _stop(str(error), EXIT_RUN_FAILED)
+    except OSError as error:
+        _stop(_broken_run(error), EXIT_RUN_FAILED)
+    except KeyboardInterrupt:
+        _stop(
+            "Interrupted. What was finished is kept; run the same command again to go on.",
+            EXIT_INTERRUPTED,
+        )
     raise typer.Exit(status)
 
 
@@ -115,6 +189,11 @@ def _load_config(path: Path | None, settings: list[str] | None, model: str | Non
         return load_config(path, tuple(settings or ()), model=model)
     except ConfigError as error:
         _stop(str(error), EXIT_WRONG_USAGE)
+
+
+def _broken_run(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    return f"The run failed{where} ({error.strerror or error})."
 
 
 def _stop(message: str, status: int) -> NoReturn:

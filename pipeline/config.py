@@ -70,6 +70,35 @@ class WorkerConfig(_Section):
     )
 
 
+class BatchConfig(_Section):
+    """How ``batch`` spreads its work with Ray. Results do not depend on it."""
+
+    min_workers: Annotated[int, Field(ge=0)] = Field(0, description="0: as many as max_workers")
+    max_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="0: workers.count on this machine, all cores of a cluster"
+    )
+    cpus_per_worker: Annotated[float, Field(gt=0, le=64)] = Field(
+        1.0, description="cores that Ray sets aside for a worker"
+    )
+    task_video_s: Seconds = Field(30.0, description="short videos are handed out by so much")
+    round_inputs: Annotated[int, Field(ge=1)] = Field(
+        50_000, description="inputs that Ray is given at once"
+    )
+    object_store_bytes: Annotated[int, Field(ge=80 << 20)] = Field(
+        256 << 20, description="object store of a Ray that is started here"
+    )
+    in_flight_bytes: Annotated[int, Field(ge=16 << 20)] = Field(
+        128 << 20, description="plans and results on their way between processes"
+    )
+    commit_s: Seconds = Field(30.0, description="longest that a result waits to be committed")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> BatchConfig:
+        if self.max_workers and self.min_workers > self.max_workers:
+            raise ValueError("min_workers must not exceed max_workers")
+        return self
+
+
 class SegmentConfig(_Section):
     """When a label begins, goes on and is worth telling (see ``stages.segment``)."""
 
@@ -103,6 +132,7 @@ class Config(_Section):
     sampling: SamplingConfig = SamplingConfig()
     inference: InferenceConfig = InferenceConfig()
     workers: WorkerConfig = WorkerConfig()
+    batch: BatchConfig = BatchConfig()
     segments: dict[str, SegmentConfig] = Field(default_factory=lambda: dict(_RULES))
     output: OutputConfig = OutputConfig()
 
@@ -129,7 +159,7 @@ class Config(_Section):
 
     def config_id(self) -> str:
         """Identifies the settings that results depend on; how work is spread is not among them."""
-        relevant = self.model_dump(exclude={"model", "workers"}, mode="json")
+        relevant = self.model_dump(exclude={"model", "workers", "batch"}, mode="json")
         relevant["output"].pop("part_bytes")
         relevant["inference"].pop("batch_size")
         text = json.dumps(relevant, sort_keys=True)

@@ -11,15 +11,20 @@ import io
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from fsspec.caching import BlockCache
 from pyarrow import fs
 
 # At most this much of each open remote file is in memory: 16 MiB.
 _BLOCK_BYTES, _MOST_BLOCKS = 2 << 20, 8
+
+TEMPORARY_SUFFIX = ".tmp"
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -38,11 +43,18 @@ def is_remote(uri: str) -> bool:
 
 
 def local_path(uri: str) -> str:
-    """The path of a local file, given as path or ``file://`` URI."""
+    """The path of a local file, given as path or ``file://`` URI.
+
+    Raises:
+        ValueError: the URI names another host.
+    """
     if not _SCHEME.match(uri):
         return uri
-    path: str = fs.FileSystem.from_uri(uri)[1]
-    return path
+    host, path = uri[len("file://") :].partition("/")[::2]
+    if host not in ("", "localhost"):
+        raise ValueError(f"{uri} names the host {host}: write file:///folder/name")
+    # Names that are not UTF-8 come as %-escapes of their bytes.
+    return os.fsdecode("/" + unquote(path, "utf-8", "surrogateescape"))
 
 
 def locate(uri: str) -> tuple[fs.FileSystem, str]:
@@ -54,8 +66,8 @@ def locate(uri: str) -> tuple[fs.FileSystem, str]:
     Raises:
         ValueError: no file system is known for the URI.
     """
-    if not _SCHEME.match(uri):
-        return fs.LocalFileSystem(), uri
+    if not is_remote(uri):
+        return fs.LocalFileSystem(), local_path(uri)
     scheme, _, rest = uri.partition("://")
     place, question, options = rest.partition("?")
     bucket, slash, key = place.partition("/")
@@ -107,6 +119,27 @@ def open_binary(uri: str) -> BinaryIO:
     if not is_remote(uri):
         return open(local_path(uri), "rb")
     return io.BufferedReader(_RemoteFile(uri), buffer_size=1 << 16)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have ``write`` make a local file so that it is whole or absent, whatever happens meanwhile.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class _RemoteFile(io.RawIOBase):

@@ -7,7 +7,6 @@ not by video. Rows wait in memory as Arrow tables, at most ``part_bytes`` a tabl
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sightsound.models.bundle import Task
 from sightsound.stages.records import VideoResult, WindowScores
+from sightsound.stages.storage import write_whole
 from sightsound.stages.tables import (
     SEGMENTS_SCHEMA,
     TABLES,
@@ -91,7 +91,7 @@ class ResultWriter:
             if self._waiting[name] or not any((self.folder / name).glob(f"{self._run}-*.parquet")):
                 self._write_part(name)
         text = json.dumps(run, indent=1, ensure_ascii=False) + "\n"
-        _replace(self.folder / RUN_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(self.folder / RUN_FILE, lambda path: path.write_text(text, encoding="utf-8"))
         for name in TABLES:
             for path in (self.folder / name).glob("*.parquet"):
                 if not path.name.startswith(self._run):
@@ -105,23 +105,6 @@ class ResultWriter:
         tables = self._waiting[name] or [schema.empty_table()]
         table = pa.concat_tables(tables)
         path = self.folder / name / f"{self._run}-{self._n_parts:05d}.parquet"
-        _replace(path, lambda part: pq.write_table(table, part, compression="zstd"))
+        write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
         self._n_parts += 1
         self._waiting[name] = []
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write a file so that it is whole or absent, whatever happens meanwhile."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,0 +1,369 @@
+"""The ``batch`` command: list what is to be done, have it done, account for all of it.
+
+The ledger drives: inputs that it lacks are sent through the engine in rounds, what comes back is
+committed, and what does not come back is sent again, alone, until it has had its attempts.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.console import Console
+
+from sightsound.models.bundle import Bundle, load_bundle
+from sightsound.pipeline.accounts import account, write_run_record
+from sightsound.pipeline.batch_steps import End, MakeHandler
+from sightsound.pipeline.commit import Committer, Input
+from sightsound.pipeline.compact import compact
+from sightsound.pipeline.config import Config
+from sightsound.pipeline.duplicates import Duplicates
+from sightsound.pipeline.ledger import STATUSES, Ledger, RunKey
+from sightsound.pipeline.listing import Listing
+from sightsound.pipeline.output import Output
+from sightsound.pipeline.prepare import prepare
+from sightsound.pipeline.ray_engine import RayEngine
+from sightsound.pipeline.rounds import Round, given_up
+from sightsound.pipeline.slices import make_grid
+from sightsound.pipeline.sources import read_sources
+from sightsound.pipeline.stored_slices import StoredSlices
+from sightsound.pipeline.tasks import make_handler
+from sightsound.pipeline.watch import Reasons, RunCounts, Watch
+from sightsound.stages.segment import Segments
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 3
+_LEAST_FOR_PERCENT = 20
+_FAILED = STATUSES.index("failed")
+
+
+class TooManyFailedError(Exception):
+    """More inputs failed than ``--max-failed`` allows."""
+
+
+@dataclass(frozen=True)
+class FailureLimit:
+    """How many inputs may fail before a run is stopped: a count, or a percentage."""
+
+    amount: float
+    is_percent: bool
+
+    @classmethod
+    def parse(cls, text: str) -> FailureLimit:
+        """Read ``20`` or ``5%``.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        number = text.strip().removesuffix("%")
+        is_percent = text.strip().endswith("%")
+        amount = float(number) if is_percent else int(number)
+        if amount < 0 or (is_percent and amount > 100):
+            raise ValueError(text)
+        return cls(amount, is_percent)
+
+    def check(self, statuses: Counter[str]) -> None:
+        """Raise a TooManyFailedError where the limit is passed.
+
+        A percentage counts from 20 finished inputs on.
+        """
+        failed, done = statuses["failed"], sum(statuses.values())
+        if self.is_percent:
+            passed = done >= _LEAST_FOR_PERCENT and failed > self.amount / 100 * done
+            limit = f"{self.amount:g} % of those finished"
+        else:
+            passed, limit = failed > self.amount, f"{self.amount:g}"
+        if passed:
+            raise TooManyFailedError(
+                f"Stopped: {failed} of {done} inputs failed, more than --max-failed allows "
+                f"({limit}). What is done is kept; run the same command again to go on."
+            )
+
+
+def batch(
+    sources: list[str],
+    config: Config,
+    *,
+    out: str,
+    address: str | None = None,
+    retry_failed: bool = False,
+    max_failed: FailureLimit | None = None,
+    metrics: Path | None = None,
+    make_handler: MakeHandler = make_handler,
+) -> int:
+    """Label everything that the sources name and write the tables to ``out``.
+
+    Returns:
+        The exit status: 0 all ok, 3 some partial or failed.
+
+    Raises:
+        SourceError: the sources cannot be read or name nothing.
+        OutputError: ``out`` cannot be used.
+        ModelError: the model cannot be had.
+        RayError: Ray cannot be started or reached.
+        TooManyFailedError: more failed than ``max_failed`` allows.
+        OSError: results cannot be written.
+        KeyboardInterrupt: interrupted; what was finished is committed.
+    """
+    console = Console(stderr=True, highlight=False)
+    started = datetime.now(UTC)
+    bundle = load_bundle(config.model)
+    output = Output(out)
+    unlock = output.lock()
+    try:
+        with _list(sources, console) as listing:
+            ledger = Ledger(output, RunKey(bundle.model_id, config.config_id()))
+            run = _Batch(config, bundle, ledger, listing, console, retry_failed=retry_failed)
+            run.max_failed = max_failed
+            if run.todo.any():
+                prepare(config, bundle, say=console.print)
+                run.work(address, make_handler, metrics)
+            compact(ledger, part_bytes=config.output.part_bytes)
+            run.slices.clear()
+            accounts = account(ledger, listing)
+            write_run_record(
+                output,
+                config,
+                bundle,
+                started=started,
+                accounts=accounts,
+                counts=run.counts,
+                n_repeated=listing.n_repeated,
+            )
+            for line in accounts.lines():
+                console.print(line, soft_wrap=True, markup=False)
+            console.print(f"Tables: {output.root}/videos, windows and segments (Parquet).")
+    finally:
+        unlock()
+    return EXIT_OK if accounts.statuses["ok"] == accounts.n_inputs else EXIT_SOME_FAILED
+
+
+def _list(sources: list[str], console: Console) -> Listing:
+    said_at = time.monotonic()
+
+    def say(n_named: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > 5:
+            said_at = time.monotonic()
+            console.print(f"Listing: {n_named} inputs so far ...")
+
+    return Listing.build(read_sources(sources), on_progress=say)
+
+
+class _Batch:
+    """One run over a listing."""
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle,
+        ledger: Ledger,
+        listing: Listing,
+        console: Console,
+        *,
+        retry_failed: bool,
+    ) -> None:
+        self.max_failed: FailureLimit | None = None
+        self._reasons = Reasons()
+        self.slices = StoredSlices(ledger.output, ledger.run)
+        self._config = config
+        self._ledger = ledger
+        self._listing = listing
+        self._console = console
+        self._segments = Segments(bundle.tasks, config.rules(), make_grid(config, bundle))
+        self.todo = ~_is_done(ledger, listing, retry_failed=retry_failed)
+        self.counts = RunCounts(n_inputs=len(listing), n_before=int(np.count_nonzero(~self.todo)))
+        self._duplicates = Duplicates(ledger, listing, self.todo, retry_failed=retry_failed)
+        self._committer = Committer(
+            ledger,
+            bundle.tasks,
+            config.output,
+            extra=listing.passthrough,
+            commit_s=config.batch.commit_s,
+        )
+        self._say_what_is_known()
+
+    def _say_what_is_known(self) -> None:
+        n_todo = int(np.count_nonzero(self.todo))
+        text = f"{len(self._listing)} inputs"
+        if self._listing.n_repeated:
+            text += f" ({self._listing.n_repeated} named again, which count once)"
+        if self.counts.n_before:
+            text += f", {self.counts.n_before} done before, {n_todo} to do"
+        self._console.print(text + ".")
+        n_other = self._ledger.n_of_other_runs(self._listing.keys[self.todo])
+        if n_other:
+            self._console.print(
+                f"{n_other} of them were labelled with another model or configuration; they are "
+                "labelled anew, and the new results take the place of the old.",
+                soft_wrap=True,
+            )
+
+    def work(self, address: str | None, make_handler: MakeHandler, metrics: Path | None) -> None:
+        """Do what is to be done."""
+        with (
+            _Interrupts(self._console),
+            RayEngine(self._config, address=address, make_handler=make_handler) as engine,
+            Watch(self._console, self.counts, metrics=metrics) as watch,
+        ):
+            self.counts.n_workers = engine.n_workers
+            try:
+                self._identify(engine, watch)
+                self._run_rounds(engine, watch)
+                self._copy_duplicates()
+            except TooManyFailedError:
+                for line in self._reasons.lines():
+                    self._console.print(line, soft_wrap=True, markup=False)
+                raise
+            finally:
+                # What is finished is kept, however the run ends.
+                self._committer.commit()
+
+    def _identify(self, engine: RayEngine, watch: Watch) -> None:
+        """Find the inputs that have the same content as another."""
+        blocks = self._duplicates.blocks()
+        if not blocks:
+            return
+        for table in engine.identify(blocks):
+            if table is not None:
+                self._duplicates.take(table)
+            watch.tick()
+        self._duplicates.resolve()
+
+    def _run_rounds(self, engine: RayEngine, watch: Watch) -> None:
+        attempts = self._config.workers.attempts
+        again: dict[int, Input] = {}
+        sent = self.todo & ~self._duplicates.is_copy
+        for inputs in self._rounds(sent):
+            again |= self._run_round(engine, watch, inputs, attempt=1)
+        for attempt in range(2, attempts + 1):
+            some, again = again, {}
+            self.counts.n_again += len(some)
+            for inputs in _portions(some, self._config.batch.round_inputs):
+                again |= self._run_round(engine, watch, inputs, attempt=attempt)
+        for source in again.values():
+            self._finish(source, given_up(source, attempts=attempts))
+
+    def _run_round(
+        self, engine: RayEngine, watch: Watch, inputs: dict[int, Input], *, attempt: int
+    ) -> dict[int, Input]:
+        """Send inputs through the engine; return those that came to no result."""
+        this_round = Round(
+            inputs,
+            self.slices,
+            self._segments,
+            is_last=attempt >= self._config.workers.attempts,
+        )
+        blocks = this_round.blocks(engine.n_workers, one_by_one=attempt > 1)
+
+        def count(end: End) -> None:
+            assert end.result is not None
+            self.counts.add_slice(end.result)
+
+        for group in engine.run(blocks, stored=self.slices.spans()):
+            for end in group or ():
+                for source, result in this_round.take(end, on_slice=count):
+                    self._finish(source, result)
+            self._committer.commit_if_due()
+            watch.tick()
+            if self.max_failed is not None:
+                self.max_failed.check(self.counts.statuses)
+        return this_round.missing
+
+    def _finish(self, source: Input, result: Any) -> None:
+        self.counts.statuses[result.status] += 1
+        if result.failure is not None:
+            failure = result.failure
+            self._reasons.add(result.status, failure.stage, failure.code, failure.message)
+        self._committer.add(source, result)
+
+    def _copy_duplicates(self) -> None:
+        """Give inputs whose content another input has that one's rows."""
+        copies = self._duplicates.copies()
+        if not len(copies):
+            return
+        self._committer.commit()
+        mask = np.zeros(len(self._listing), dtype=bool)
+        mask[copies] = True
+        for inputs in self._rounds(mask):
+            for source, rows in self._duplicates.rows_of(list(inputs.values())):
+                self._committer.add_rows(source, *rows)
+                self.counts.statuses[rows[0]["status"]] += 1
+                self.counts.n_duplicates += 1
+
+    def _rounds(self, mask: NDArray[np.bool_]) -> Iterator[dict[int, Input]]:
+        """The inputs of a mask, as many at a time as a round takes."""
+        waiting: dict[int, Input] = {}
+        for rows in self._listing.batches(mask):
+            for source in _inputs(rows, self._listing, self._duplicates):
+                waiting[source.position] = source
+                if len(waiting) >= self._config.batch.round_inputs:
+                    yield waiting
+                    waiting = {}
+        if waiting:
+            yield waiting
+
+
+def _inputs(rows: pa.RecordBatch, listing: Listing, duplicates: Duplicates) -> Iterator[Input]:
+    extra = listing.passthrough.names
+    for row in rows.to_pylist():
+        position = row["position"]
+        yield Input(
+            position=position,
+            uri=row["uri"],
+            key=listing.keys[position],
+            size_bytes=row["size_bytes"],
+            modified_ns=row["modified_ns"],
+            content_id=duplicates.content_id(position),
+            extra={name: row[name] for name in extra},
+        )
+
+
+def _portions(inputs: dict[int, Input], size: int) -> Iterator[dict[int, Input]]:
+    items = list(inputs.items())
+    for start in range(0, len(items), size):
+        yield dict(items[start : start + size])
+
+
+def _is_done(ledger: Ledger, listing: Listing, *, retry_failed: bool) -> NDArray[np.bool_]:
+    """Which inputs the ledger has, unchanged since."""
+    places = ledger.find(listing.keys)
+    there = places >= 0
+    entries = ledger.entries[places[there]]
+    same = entries["size_bytes"] == listing.size_bytes[there]
+    same &= entries["modified_ns"] == listing.modified_ns[there]
+    if retry_failed:
+        same &= entries["status"] != _FAILED
+    done = there.copy()
+    done[there] = same
+    return done
+
+
+class _Interrupts:
+    """Ctrl-C once: stop in good order. Twice: stop at once; the ledger stays whole."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _stop(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._console.print(
+            "Stopping: what is finished is being committed (Ctrl-C again to stop at once) ..."
+        )
+        raise KeyboardInterrupt

@@ -1,0 +1,204 @@
+"""The steps of a batch run, as Ray Data calls them in its actors. Ray itself is not needed here.
+
+    inputs -> Inspect -> groups of slices -> Label -> what became of each slice
+
+Each actor has a process of its own for native code, as the local engine's workers are: a hang or
+a crash costs a slice and not the actor. Frames never leave that process. A row of Ray Data holds
+one pickled group, so that a group is the unit that Ray hands out: one slice of a long video, or
+short videos of ``batch.task_video_s`` together.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from sightsound.pipeline.config import Config
+from sightsound.pipeline.stored_slices import Span, span_of
+from sightsound.pipeline.tasks import InspectTask, SliceTask, Task, failure_of, limits
+from sightsound.pipeline.workers import WORKER_ENVIRONMENT, Handler, Outcome, WorkerPool
+from sightsound.stages.probe import content_id
+from sightsound.stages.records import (
+    Failure,
+    MediaInfo,
+    Slice,
+    SliceResult,
+    VideoPlan,
+    Window,
+)
+
+GROUP_SCHEMA = pa.schema([("group", pa.binary())])
+# Of inputs that take no time there are this many in a group.
+_MOST_IN_GROUP = 256
+
+MakeHandler = Callable[[Config], Handler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A slice on its way to Label. ``plan`` comes without its slices."""
+
+    position: int
+    info: MediaInfo
+    plan: VideoPlan
+    n_slices: int
+    piece: Slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """What became of a slice, or of an input that was never cut into any.
+
+    ``info`` is None where the input failed at the start. ``result`` is None where there is a
+    ``failure``, and where the slice lies in the output already (``is_stored``). ``is_death``
+    says that a process crashed or hung over it, so that another try may go better.
+    """
+
+    position: int
+    info: MediaInfo | None = None
+    plan: VideoPlan | None = None
+    n_slices: int = 0
+    index: int = 0
+    span: Span = (0, 0)
+    result: SliceResult | None = None
+    failure: Failure | None = None
+    windows: tuple[Window, ...] = ()
+    is_death: bool = False
+    is_stored: bool = False
+
+
+def pack(group: list[Any]) -> pa.Table:
+    """A group as the one row of a block."""
+    return pa.table({"group": [pickle.dumps(group)]}, schema=GROUP_SCHEMA)
+
+
+def unpack(table: pa.Table) -> Iterator[list[Any]]:
+    """The groups of a block."""
+    for row in table["group"]:
+        yield pickle.loads(row.as_buffer())
+
+
+class _Child:
+    """One worker process and the tasks that are done in it, one after the other."""
+
+    def __init__(self, config: Config, make_handler: MakeHandler) -> None:
+        os.environ.update(WORKER_ENVIRONMENT)
+        self._workers = config.workers
+        self._pool = WorkerPool(partial(make_handler, config), 1)
+
+    def run(self, task: Task) -> Outcome:
+        self._pool.submit(task, limits(task, self._workers))
+        while True:
+            for outcome in self._pool.wait():
+                return outcome
+
+
+class Inspect:
+    """Blocks of inputs (position, uri) -> groups of Piece and End: probe and plan."""
+
+    def __init__(
+        self, config: Config, make_handler: MakeHandler, stored: dict[str, set[Span]]
+    ) -> None:
+        self._child = _Child(config, make_handler)
+        self._group_s = config.batch.task_video_s
+        self._stored = stored
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Inspect the inputs of a block and yield groups as they fill."""
+        group: list[Piece | End] = []
+        held_s = 0.0
+        for position, uri in zip(
+            block["position"].to_pylist(), block["uri"].to_pylist(), strict=True
+        ):
+            for item in self._inspect(position, uri):
+                length_s = _length_s(item)
+                if group and (held_s + length_s > self._group_s or len(group) >= _MOST_IN_GROUP):
+                    yield pack(group)
+                    group, held_s = [], 0.0
+                group.append(item)
+                held_s += length_s
+        if group:
+            yield pack(group)
+
+    def _inspect(self, position: int, uri: str) -> Iterator[Piece | End]:
+        task = InspectTask(position, uri)
+        outcome = self._child.run(task)
+        if outcome.kind != "done":
+            yield End(
+                position=position, failure=failure_of(task, outcome), is_death=_is_death(outcome)
+            )
+            return
+        info, plan = outcome.value
+        bare = replace(plan, slices=())
+        n_slices = len(plan.slices)
+        stored = self._stored.get(info.video_id, set()) if n_slices > 1 else set()
+        for piece in plan.slices:
+            if span_of(piece) in stored:
+                yield End(
+                    position=position,
+                    info=info,
+                    plan=bare,
+                    n_slices=n_slices,
+                    index=piece.index,
+                    span=span_of(piece),
+                    is_stored=True,
+                )
+            else:
+                yield Piece(position=position, info=info, plan=bare, n_slices=n_slices, piece=piece)
+
+
+class Label:
+    """Groups of Piece and End -> groups of End: decode, spectrogram, features, fuse."""
+
+    def __init__(self, config: Config, make_handler: MakeHandler) -> None:
+        self._child = _Child(config, make_handler)
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Label the slices of each group."""
+        for group in unpack(block):
+            yield pack([self._label(item) if isinstance(item, Piece) else item for item in group])
+
+    def _label(self, item: Piece) -> End:
+        task = SliceTask(item.position, item.info, item.plan, item.piece)
+        outcome = self._child.run(task)
+        done = outcome.kind == "done"
+        return End(
+            position=item.position,
+            info=item.info,
+            plan=item.plan,
+            n_slices=item.n_slices,
+            index=item.piece.index,
+            span=span_of(item.piece),
+            result=outcome.value if done else None,
+            failure=None if done else failure_of(task, outcome),
+            windows=() if done else item.piece.windows,
+            is_death=_is_death(outcome),
+        )
+
+
+def identify(block: pa.Table) -> pa.Table:
+    """Blocks of inputs (position, uri) -> position and content id, null where unreadable."""
+    found: list[str | None] = []
+    for uri in block["uri"].to_pylist():
+        try:
+            found.append(content_id(uri))
+        except OSError:
+            found.append(None)  # Its row will say why.
+    return pa.table({"position": block["position"], "content_id": pa.array(found, pa.string())})
+
+
+def _is_death(outcome: Outcome) -> bool:
+    return outcome.kind in ("crashed", "timeout")
+
+
+def _length_s(item: Piece | End) -> float:
+    if isinstance(item, End):
+        return 0.0
+    windows = item.piece.windows
+    return windows[-1].end_s - windows[0].start_s

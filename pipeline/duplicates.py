@@ -1,0 +1,172 @@
+"""Inputs with the same content: decoded once, and a row for each.
+
+Only files of equal size can be equal, so only those are read beforehand to find out. Content
+that the ledger knows already, from a file since moved or touched, is not decoded again either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sightsound.pipeline.commit import Input
+from sightsound.pipeline.keys import KEY, KeyIndex, keys_from_hex, make_keys
+from sightsound.pipeline.ledger import STATUSES, Ledger, part_name
+from sightsound.pipeline.listing import Listing
+
+_BLOCK_BYTES, _MOST_IN_BLOCK = 64 << 20, 256
+_FAILED = STATUSES.index("failed")
+
+Rows = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
+
+
+class Duplicates:
+    """Which inputs of a run are copies of others, or of what the ledger has.
+
+    ``is_copy`` is known after ``resolve``. Memory: 24 bytes an input.
+    """
+
+    def __init__(
+        self, ledger: Ledger, listing: Listing, todo: NDArray[np.bool_], *, retry_failed: bool
+    ) -> None:
+        self._ledger = ledger
+        self._listing = listing
+        self._retry_failed = retry_failed
+        self.is_copy = np.zeros(len(listing), dtype=bool)
+        self._has_content = np.zeros(len(listing), dtype=bool)
+        self._content = np.zeros(len(listing) if todo.any() else 0, dtype=KEY)
+        self._candidates = todo & (self._same_size(todo) | self._size_is_known())
+
+    def blocks(self) -> list[pa.Table]:
+        """The inputs to be read whole, as tables of position and uri."""
+        blocks: list[pa.Table] = []
+        positions: list[int] = []
+        uris: list[str] = []
+        held = 0
+        for rows in self._listing.batches(self._candidates):
+            for position, uri in zip(
+                rows["position"].to_pylist(), rows["uri"].to_pylist(), strict=True
+            ):
+                size = int(self._listing.size_bytes[position])
+                if uris and (held + size > _BLOCK_BYTES or len(uris) >= _MOST_IN_BLOCK):
+                    blocks.append(_block(positions, uris))
+                    positions, uris, held = [], [], 0
+                positions.append(position)
+                uris.append(uri)
+                held += size
+        return [*blocks, _block(positions, uris)] if uris else blocks
+
+    def take(self, table: pa.Table) -> None:
+        """Note the contents of some inputs: position and content_id, null where unreadable."""
+        table = table.filter(table["content_id"].is_valid())
+        positions = table["position"].to_numpy()
+        self._has_content[positions] = True
+        self._content[positions] = keys_from_hex(table["content_id"].to_pylist())
+
+    def resolve(self) -> None:
+        """Decide which are copies: all of a content but the first, or all if it is done."""
+        positions = np.flatnonzero(self._has_content)
+        contents = self._content[positions]
+        is_first = KeyIndex(contents[::-1]).is_last()[::-1]
+        self.is_copy[positions] = ~is_first | self._is_done(contents)
+
+    def content_id(self, position: int) -> str | None:
+        """The content of an input, where it was read."""
+        if not self._has_content[position]:
+            return None
+        return bytes(self._content[position]).hex()
+
+    def copies(self) -> NDArray[np.int64]:
+        """The positions of the copies."""
+        return np.flatnonzero(self.is_copy)
+
+    def rows_of(self, inputs: list[Input]) -> Iterator[tuple[Input, Rows]]:
+        """The rows of copies, from those of the input that was labelled.
+
+        Raises:
+            OSError: the tables cannot be read.
+        """
+        positions = np.array([item.position for item in inputs])
+        places = self._ledger.find_contents(self._content[positions])
+        assert (places >= 0).all(), "a copy whose original was not committed"
+        entries = self._ledger.entries[places]
+        for number in np.unique(entries["commit"]):
+            chosen = np.flatnonzero(entries["commit"] == number)
+            originals = self._read(int(number), entries["key"][chosen])
+            for index in chosen:
+                yield (
+                    inputs[index],
+                    _renamed(originals[bytes(entries["key"][index])], inputs[index]),
+                )
+
+    def _read(self, number: int, keys: NDArray[np.void]) -> dict[bytes, Rows]:
+        """The rows of some inputs of a commit, by input key."""
+        wanted = KeyIndex(keys)
+        found: dict[bytes, Rows] = {}
+        names: dict[str, bytes] = {}
+        for table in ("videos", "windows", "segments"):
+            name = part_name(table, number)
+            if not self._ledger.output.exists(name):
+                continue
+            rows = self._ledger.output.read_table(name)
+            uris = pc.unique(rows["uri"])
+            all_keys = make_keys(uris.to_pylist())
+            mine = uris.filter(pa.array(wanted.find(all_keys) >= 0))
+            names |= {uri: bytes(key) for uri, key in zip(uris.to_pylist(), all_keys, strict=True)}
+            for row in rows.filter(pc.is_in(rows["uri"], value_set=mine)).to_pylist():
+                key = names[row["uri"]]
+                if table == "videos":
+                    found[key] = (row, [], [])
+                    continue
+                _, windows, segments = found[key]
+                (windows if table == "windows" else segments).append(row)
+        return found
+
+    def _same_size(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Inputs that have the size of another that is to be done."""
+        sizes = np.where(todo, self._listing.size_bytes, -1)
+        values, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+        shared: NDArray[np.bool_] = (counts[inverse] > 1) & (values[inverse] > 0)
+        return shared
+
+    def _size_is_known(self) -> NDArray[np.bool_]:
+        """Inputs that have the size of one in the ledger."""
+        entries = self._ledger.entries
+        known = entries["size_bytes"][entries["has_content"] & (entries["run"] == 0)]
+        sizes = self._listing.size_bytes
+        return np.isin(sizes, np.unique(known)) & (sizes > 0)
+
+    def _is_done(self, contents: NDArray[np.void]) -> NDArray[np.bool_]:
+        places = self._ledger.find_contents(contents)
+        done = places >= 0
+        if self._retry_failed:
+            done[done] = self._ledger.entries["status"][places[done]] != _FAILED
+        return done
+
+
+def _block(positions: list[int], uris: list[str]) -> pa.Table:
+    return pa.table(
+        {"position": pa.array(positions, pa.int64()), "uri": pa.array(uris, pa.string())}
+    )
+
+
+def _renamed(rows: Rows, copy: Input) -> Rows:
+    """The rows as the copy has them. Its videos row costs nothing, and names its own path."""
+    video, windows, segments = rows
+    old = video["uri"]
+    message = video["error_message"]
+    renamed = video | {
+        "uri": copy.uri,
+        "error_message": message.replace(old, copy.uri) if message else message,
+        "processing_s": 0.0,
+    }
+    return (
+        renamed,
+        [row | {"uri": copy.uri} for row in windows],
+        [row | {"uri": copy.uri} for row in segments],
+    )

@@ -1,0 +1,253 @@
+"""The ledger: which inputs are done, and in which parts of the tables their rows are.
+
+    OUT/ledger/00000042.parquet     one row for each input of commit 42
+    OUT/videos/00000042.parquet     and likewise windows and segments: the rows of those inputs
+
+A commit is there when its file in the ledger is: that is written last. Parts without one are
+what a killed run left, and are deleted when the ledger is opened. Of an input that was committed
+several times (tried again, or with another configuration) the last counts; ``pipeline.compact``
+removes the rows of the others.
+
+Memory: 96 bytes an entry, 96 MB for a million.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sightsound.pipeline.keys import KEY, KeyIndex, Keys
+from sightsound.pipeline.output import Output
+from sightsound.stages.tables import TABLES
+
+STATUSES = ("ok", "partial", "failed")
+FOLDER = "ledger"
+_META = b"sightsound"
+
+ENTRY = np.dtype(
+    [
+        ("key", KEY),
+        ("size_bytes", "<i8"),
+        ("modified_ns", "<i8"),
+        ("content", KEY),
+        ("has_content", "?"),
+        ("status", "i1"),
+        ("digest", KEY),
+        ("run", "<i4"),
+        ("commit", "<i4"),
+    ]
+)
+Entries = NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What results depend on beside the content: model and configuration."""
+
+    model_id: str
+    config_id: str
+
+
+class Ledger:
+    """The commits in one output. One process at a time may have it open for writing."""
+
+    def __init__(self, output: Output, run: RunKey) -> None:
+        """Read the ledger and remove what killed runs have left.
+
+        Raises:
+            OSError: the output cannot be read or written.
+        """
+        self.output = output
+        self.run = run
+        self.runs: list[RunKey] = [run]
+        self.n_removed = 0
+        self._chunks: list[Entries] = []
+        self._index: KeyIndex | None = None
+        self.commit_bytes: dict[int, int] = {}
+        self.next_number = 1
+        self._load()
+
+    @property
+    def entries(self) -> Entries:
+        """All entries, oldest first."""
+        if len(self._chunks) != 1:
+            self._chunks = [np.concatenate([np.empty(0, dtype=ENTRY), *self._chunks])]
+        return self._chunks[0]
+
+    @property
+    def index(self) -> KeyIndex:
+        """Where the last entry of each input is."""
+        if self._index is None:
+            self._index = KeyIndex(self.entries["key"])
+        return self._index
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """The place in ``entries`` of each input's last entry of this run's key, or -1."""
+        entries, places = self.entries, self.index.find(keys)
+        of_this_run = np.zeros(len(places), dtype=bool)
+        there = places >= 0
+        of_this_run[there] = entries["run"][places[there]] == 0
+        return np.where(of_this_run, places, -1)
+
+    def find_contents(self, contents: Keys) -> NDArray[np.int64]:
+        """The place of an entry of this run's key with each content, or -1."""
+        entries = self.entries
+        usable = np.flatnonzero(
+            entries["has_content"] & (entries["run"] == 0) & self.index.is_last()
+        )
+        found = KeyIndex(entries["content"][usable]).find(contents)
+        places = np.full(len(contents), -1, dtype=np.int64)
+        places[found >= 0] = usable[found[found >= 0]]
+        return places
+
+    def n_of_other_runs(self, keys: Keys) -> int:
+        """How many of the inputs were last done with another model or configuration."""
+        places = self.index.find(keys)
+        return int(np.count_nonzero(self.entries["run"][places[places >= 0]] != 0))
+
+    def commit(
+        self,
+        entries: Entries,
+        tables: dict[str, pa.Table],
+        *,
+        replaces: tuple[int, ...] = (),
+        delete_replaced: bool = True,
+    ) -> int:
+        """Write the rows of some inputs and then, as the last step, their entries.
+
+        ``run`` of the entries is an index into ``runs``; ``commit`` is filled in here.
+
+        Raises:
+            OSError: it cannot be written; nothing of it counts then.
+        """
+        number = self.next_number
+        entries = entries.copy()
+        entries["commit"] = number
+        for name, table in tables.items():
+            if table.num_rows:
+                self.output.write_table(part_name(name, number), table)
+        size = max((table.nbytes for table in tables.values()), default=0)
+        self.output.write_table(
+            ledger_name(number), self._to_table(entries, {"replaces": replaces, "bytes": size})
+        )
+        self.next_number = number + 1
+        self.commit_bytes[number] = size
+        self._chunks.append(entries)
+        self._index = None
+        if replaces and delete_replaced:
+            self._forget(replaces)
+        return number
+
+    def _forget(self, replaced: tuple[int, ...]) -> None:
+        for number in replaced:
+            self._delete_commit(number)
+            self.commit_bytes.pop(number, None)
+        kept = self.entries[~np.isin(self.entries["commit"], replaced)]
+        self._chunks = [kept[np.argsort(kept["commit"], kind="stable")]]
+        self._index = None
+
+    def _load(self) -> None:
+        numbers = [int(name.removesuffix(".parquet")) for name in _parts(self.output, FOLDER)]
+        found = {number: self.output.read_table(ledger_name(number)) for number in numbers}
+        meta = {number: json.loads(table.schema.metadata[_META]) for number, table in found.items()}
+        replaced = {old for item in meta.values() for old in item["replaces"]}
+        for number in sorted(replaced & set(found)):
+            self.output.delete(ledger_name(number))
+        alive = sorted(set(found) - replaced)
+        self.commit_bytes = {number: meta[number]["bytes"] for number in alive}
+        self._chunks = [self._from_table(found[number], number) for number in alive]
+        self.n_removed = self.output.remove_temporary_files()
+        for table in TABLES:
+            for name in _parts(self.output, table):
+                if int(name.removesuffix(".parquet")) not in self.commit_bytes:
+                    self.output.delete(f"{table}/{name}")
+                    self.n_removed += 1
+        self.next_number = max([*numbers, 0]) + 1
+
+    def _delete_commit(self, number: int) -> None:
+        self.output.delete(ledger_name(number))
+        for table in TABLES:
+            self.output.delete(part_name(table, number))
+
+    def _to_table(self, entries: Entries, meta: dict[str, Any]) -> pa.Table:
+        runs = [self.runs[index] for index in entries["run"]]
+        columns = {
+            "input_key": _to_binary(entries["key"]),
+            "size_bytes": pa.array(entries["size_bytes"]),
+            "modified_ns": pa.array(entries["modified_ns"]),
+            "content_id": _to_binary(entries["content"], mask=~entries["has_content"]),
+            "status": pa.array([STATUSES[code] for code in entries["status"]], pa.string()),
+            "digest": _to_binary(entries["digest"]),
+            "model_id": pa.array([run.model_id for run in runs], pa.string()),
+            "config_id": pa.array([run.config_id for run in runs], pa.string()),
+        }
+        return pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
+
+    def _from_table(self, table: pa.Table, number: int) -> Entries:
+        entries = np.zeros(table.num_rows, dtype=ENTRY)
+        if not len(entries):
+            return entries
+        entries["key"] = _from_binary(table["input_key"])
+        entries["size_bytes"] = table["size_bytes"].to_numpy()
+        entries["modified_ns"] = table["modified_ns"].to_numpy()
+        entries["has_content"] = table["content_id"].is_valid().to_numpy()
+        entries["content"] = _from_binary(table["content_id"].fill_null(bytes(KEY.itemsize)))
+        entries["status"] = _codes(table["status"], list(STATUSES))
+        entries["digest"] = _from_binary(table["digest"])
+        entries["commit"] = number
+        pairs = table.select(["model_id", "config_id"]).group_by(["model_id", "config_id"])
+        known = [RunKey(**pair) for pair in pairs.aggregate([]).to_pylist()]
+        for run in known:
+            if run not in self.runs:
+                self.runs.append(run)
+            same = np.asarray(table["model_id"].to_numpy(zero_copy_only=False) == run.model_id)
+            same &= table["config_id"].to_numpy(zero_copy_only=False) == run.config_id
+            entries["run"][same] = self.runs.index(run)
+        return entries
+
+
+def ledger_name(number: int) -> str:
+    """The ledger's file of a commit."""
+    return f"{FOLDER}/{number:08d}.parquet"
+
+
+def part_name(table: str, number: int) -> str:
+    """A table's part of a commit."""
+    return f"{table}/{number:08d}.parquet"
+
+
+def _parts(output: Output, folder: str) -> list[str]:
+    return [
+        name
+        for name in output.names(folder, suffix=".parquet")
+        if name.removesuffix(".parquet").isdigit()
+    ]
+
+
+def _codes(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int8]:
+    codes: NDArray[np.int8] = (
+        pa.compute.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.int8)
+    )
+    return codes
+
+
+def _to_binary(keys: Keys, *, mask: NDArray[np.bool_] | None = None) -> pa.Array:
+    data = pa.py_buffer(np.ascontiguousarray(keys).tobytes())
+    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(KEY.itemsize), len(keys), [None, data])
+    if mask is None:
+        return array
+    return pa.compute.if_else(pa.array(mask), pa.scalar(None, array.type), array)
+
+
+def _from_binary(column: pa.ChunkedArray) -> Keys:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    start = array.offset * KEY.itemsize
+    data = array.buffers()[1][start : start + len(array) * KEY.itemsize]
+    return np.frombuffer(data, dtype=KEY)

@@ -1,0 +1,267 @@
+"""Ray: one that is started here and ended with the run, or a cluster that is there already.
+
+Ray Data streams the inputs through two pools of actors (``pipeline.batch_steps``). What it loses
+(a block whose actor or node died more often than it retries) it reports nowhere; the caller
+compares what came back with what was sent, and sends the rest again.
+
+Memory: Ray Data holds at most ``batch.in_flight_bytes`` of plans and results, in an object store
+of ``batch.object_store_bytes``; here wait at most ``_MOST_WAITING`` blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from sightsound.pipeline.batch_steps import (
+    End,
+    Inspect,
+    Label,
+    MakeHandler,
+    identify,
+    unpack,
+)
+from sightsound.pipeline.config import Config
+from sightsound.pipeline.stored_slices import Span
+from sightsound.pipeline.tasks import make_handler
+
+_MOST_WAITING = 8
+_TICK_S = 0.25
+# A worker whose actor died gets the block once more; after that it is the caller's to send.
+_TASK_RETRIES = 1
+# One inspector keeps this many workers busy: it reads a file once, they decode it.
+_WORKERS_AN_INSPECTOR = 16
+
+
+class RayError(RuntimeError):
+    """Ray cannot be started, reached or used; the message says what to do."""
+
+
+class RayEngine:
+    """Runs the steps of a batch on Ray. Use as a context manager."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        address: str | None = None,
+        make_handler: MakeHandler = make_handler,
+    ) -> None:
+        self._config = config
+        self._address = address
+        self._make_handler = make_handler
+        self.n_workers = 0
+
+    def __enter__(self) -> RayEngine:
+        """Start or join Ray.
+
+        Raises:
+            RayError: it cannot be started or reached.
+        """
+        _set_environment()
+        import ray
+        import ray.data
+
+        _quieten()
+
+        count = self._config.batch.max_workers or self._config.worker_count()
+        try:
+            if self._address is None:
+                with _silent_stderr():
+                    self._start(ray, count)
+            else:
+                with _silent_stderr():
+                    ray.init(
+                        address=self._address, log_to_driver=False, logging_level=logging.ERROR
+                    )
+                if not self._config.batch.max_workers:
+                    cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+                    count = max(1, int(cores / self._config.batch.cpus_per_worker))
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+            where = f"The Ray cluster at {self._address}" if self._address else "Ray"
+            raise RayError(
+                f"{where} cannot be {'reached' if self._address else 'started'} "
+                f"({' '.join(str(error).split())}): check --address and that its version of Ray "
+                "and Python are those here."
+            ) from error
+        self.n_workers = count
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        # One group is one block, whatever its size.
+        context.target_max_block_size = 1
+        context.max_errored_blocks = -1
+        context.execution_options.resource_limits = ray.data.ExecutionResources(
+            object_store_memory=self._config.batch.in_flight_bytes
+        )
+        return self
+
+    def _start(self, ray: Any, n_workers: int) -> None:
+        ray.init(
+            address="local",
+            num_cpus=max(1, round(n_workers * self._config.batch.cpus_per_worker)),
+            object_store_memory=self._config.batch.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        ray.shutdown()
+
+    def run(
+        self,
+        inputs: Sequence[pa.Table],
+        *,
+        stored: dict[str, set[Span]],
+    ) -> Iterator[list[End] | None]:
+        """Send inputs (position, uri) through; yield what comes back, and None now and then.
+
+        Every table is a block, inspected by one actor in one go. What Ray loses does not come
+        back. Closing the iterator stops the work.
+        """
+        batch = self._config.batch
+        largest = max(1, min(self.n_workers, sum(table.num_rows for table in inputs) * 8))
+        smallest = min(batch.min_workers or largest, largest)
+        dataset = self._dataset(inputs, stored, smallest=smallest, largest=largest)
+        for table in _stream(dataset):
+            if table is None:
+                yield None
+            else:
+                yield from unpack(table)
+
+    def _dataset(
+        self,
+        inputs: Sequence[pa.Table],
+        stored: dict[str, set[Span]],
+        *,
+        smallest: int,
+        largest: int,
+    ) -> Any:
+        import ray
+
+        pool = ray.data.ActorPoolStrategy
+        common: dict[str, Any] = {
+            "batch_size": None,
+            "batch_format": "pyarrow",
+            # Ray Data's own default is to try for ever.
+            "max_restarts": -1,
+            "max_task_retries": _TASK_RETRIES,
+        }
+        with warnings.catch_warnings():
+            # Ray 2.60 deprecates options that go on to the actors, and offers nothing for these.
+            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+            inspected = ray.data.from_arrow(list(inputs)).map_batches(
+                Inspect,
+                fn_constructor_args=(self._config, self._make_handler, stored),
+                compute=pool(min_size=1, max_size=max(1, largest // _WORKERS_AN_INSPECTOR)),
+                num_cpus=0,
+                **common,
+            )
+            return inspected.map_batches(
+                Label,
+                fn_constructor_args=(self._config, self._make_handler),
+                compute=pool(min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2),
+                num_cpus=self._config.batch.cpus_per_worker,
+                **common,
+            )
+
+    def identify(self, inputs: Sequence[pa.Table]) -> Iterator[pa.Table | None]:
+        """Read inputs (position, uri) whole; yield position and content_id, and None at times."""
+        import ray
+
+        dataset = ray.data.from_arrow(list(inputs)).map_batches(
+            identify, batch_size=None, batch_format="pyarrow", num_cpus=1
+        )
+        yield from _stream(dataset)
+
+
+def _stream(dataset: Any) -> Iterator[pa.Table | None]:
+    """The blocks of a dataset as they are made, and None whenever none came for a while.
+
+    Ray's own iterator waits without end; the caller has commits to make and signals to heed.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=_MOST_WAITING)
+    stop = threading.Event()
+
+    def pull() -> None:
+        end: BaseException | None = None
+        try:
+            for table in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
+                while not stop.is_set():
+                    with contextlib.suppress(queue.Full):
+                        waiting.put(table, timeout=_TICK_S)
+                        break
+                if stop.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 - handed to the caller's thread
+            end = error
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(_Finished(end), timeout=_TICK_S)
+                return
+
+    thread = threading.Thread(target=pull, name="ray-data", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = waiting.get(timeout=_TICK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, _Finished):
+                if item.error is not None:
+                    logging.getLogger(__name__).warning("Ray Data stopped: %s", item.error)
+                return
+            yield item
+    finally:
+        stop.set()
+
+
+class _Finished:
+    """The last item of a stream, with the error that ended it, if any."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def _set_environment() -> None:
+    """What Ray reads when it is imported or started."""
+    # Its workers run at the lowest priority unless told otherwise.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+
+def _quieten() -> None:
+    """Ray Data tells of every lost block at length; a run accounts for them itself."""
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep what native code writes to the file descriptor of standard error from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
