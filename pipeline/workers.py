@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ WORKER_ENVIRONMENT = {
 
 _HEARTBEAT_S = 0.5
 _POLL_S = 0.25
+_PARENT_POLL_S = 1.0
 _EXIT_GRACE_S = 5.0
 _MOST_STILLBORN = 4
 
@@ -231,6 +233,7 @@ def _exit_reason(process: BaseProcess) -> str:
 def _work(pipe: Connection, make_handler: HandlerFactory) -> None:
     """The worker's side: handle tasks until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     heard = [time.monotonic()]
 
     def alive() -> None:
@@ -263,3 +266,13 @@ def _work(pipe: Connection, make_handler: HandlerFactory) -> None:
             pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(1)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A worker in the midst of a task would go on for nobody when its parent is killed.
+
+    Not by PR_SET_PDEATHSIG: that is sent when the thread ends which started the worker.
+    """
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)

@@ -1,5 +1,9 @@
 """Worker processes that crash, hang or fail, and the tasks that they had."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -125,3 +129,26 @@ def test_worker_killed_while_idle_costs_nothing(pool):
 def test_workers_that_die_while_they_start_end_the_run():
     with WorkerPool(Stillborn(), 1) as pool, pytest.raises(WorkersDieError, match="doctor"):
         run(pool, list(range(10)))
+
+
+def test_worker_ends_when_its_parent_is_killed_though_it_has_a_task():
+    script = (
+        "import time; from helpers.faulty import make_obedient\n"
+        "from sightsound.pipeline.workers import Limits, WorkerPool\n"
+        "if __name__ == '__main__':\n"
+        "    pool = WorkerPool(make_obedient, 1)\n"
+        "    pool.submit(('hang',), Limits(stall_s=60, deadline_s=60))\n"
+        "    print('started', flush=True); time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert parent.stdout is not None and parent.stdout.readline() == b"started\n"
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.communicate()
+    assert len(children) >= 1
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
