@@ -6,6 +6,7 @@ committed, and what does not come back is sent again, alone, until it has had it
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections import Counter
@@ -67,7 +68,7 @@ class FailureLimit:
         number = text.strip().removesuffix("%")
         is_percent = text.strip().endswith("%")
         amount = float(number) if is_percent else int(number)
-        if amount < 0 or (is_percent and amount > 100):
+        if not (0 <= amount < math.inf) or (is_percent and amount > 100):
             raise ValueError(text)
         return cls(amount, is_percent)
 
@@ -78,7 +79,7 @@ class FailureLimit:
         """
         failed, done = statuses["failed"], sum(statuses.values())
         if self.is_percent:
-            passed = done >= _LEAST_FOR_PERCENT and failed > self.amount / 100 * done
+            passed = done >= _LEAST_FOR_PERCENT and 100 * failed > self.amount * done
             limit = f"{self.amount:g} % of those finished"
         else:
             passed, limit = failed > self.amount, f"{self.amount:g}"
@@ -122,6 +123,7 @@ def batch(
     try:
         with _list(sources, console) as listing:
             ledger = Ledger(output, RunKey(bundle.model_id, config.config_id()))
+            ledger.check_columns(listing.passthrough)
             run = _Batch(config, bundle, ledger, listing, console, retry_failed=retry_failed)
             run.max_failed = max_failed
             if run.todo.any():
@@ -174,6 +176,8 @@ class _Batch:
     ) -> None:
         self.max_failed: FailureLimit | None = None
         self._reasons = Reasons()
+        # Videos whose slices are no longer needed once all that waits is committed.
+        self._finished_slices: list[str] = []
         self.slices = StoredSlices(ledger.output, ledger.run)
         self._config = config
         self._ledger = ledger
@@ -218,7 +222,11 @@ class _Batch:
             self.counts.n_workers = engine.n_workers
             try:
                 self._identify(engine, watch)
-                self._run_rounds(engine, watch)
+                self._run_rounds(engine, watch, self.todo & ~self._duplicates.is_copy)
+                self._committer.commit()
+                orphans = self._duplicates.release_orphans()
+                if orphans.any():
+                    self._run_rounds(engine, watch, orphans)
                 self._copy_duplicates()
             except TooManyFailedError:
                 for line in self._reasons.lines():
@@ -239,10 +247,9 @@ class _Batch:
             watch.tick()
         self._duplicates.resolve()
 
-    def _run_rounds(self, engine: RayEngine, watch: Watch) -> None:
+    def _run_rounds(self, engine: RayEngine, watch: Watch, sent: NDArray[np.bool_]) -> None:
         attempts = self._config.workers.attempts
         again: dict[int, Input] = {}
-        sent = self.todo & ~self._duplicates.is_copy
         for inputs in self._rounds(sent):
             again |= self._run_round(engine, watch, inputs, attempt=1)
         for attempt in range(2, attempts + 1):
@@ -274,6 +281,7 @@ class _Batch:
                 for source, result in this_round.take(end, on_slice=count):
                     self._finish(source, result)
             self._committer.commit_if_due()
+            self._forget_slices()
             watch.tick()
             if self.max_failed is not None:
                 self.max_failed.check(self.counts.statuses)
@@ -285,16 +293,19 @@ class _Batch:
             failure = result.failure
             self._reasons.add(result.status, failure.stage, failure.code, failure.message)
         self._committer.add(source, result)
+        if result.info is not None and self.slices.has(result.info.video_id):
+            self._finished_slices.append(result.info.video_id)
+
+    def _forget_slices(self) -> None:
+        if self._committer.is_empty:
+            for video_id in self._finished_slices:
+                self.slices.forget(video_id)
+            self._finished_slices = []
 
     def _copy_duplicates(self) -> None:
         """Give inputs whose content another input has that one's rows."""
-        copies = self._duplicates.copies()
-        if not len(copies):
-            return
         self._committer.commit()
-        mask = np.zeros(len(self._listing), dtype=bool)
-        mask[copies] = True
-        for inputs in self._rounds(mask):
+        for inputs in self._rounds(self._duplicates.is_copy):
             for source, rows in self._duplicates.rows_of(list(inputs.values())):
                 self._committer.add_rows(source, *rows)
                 self.counts.statuses[rows[0]["status"]] += 1

@@ -31,8 +31,11 @@ def compact(ledger: Ledger, *, part_bytes: int) -> int:
     n_rewritten = 0
     for group in list(_groups(ledger.commit_bytes, stale, part_bytes)):
         members = np.isin(entries["commit"], group)
-        tables = _read(ledger, group, entries[members & ~counts])
-        ledger.commit(entries[members & counts], tables, replaces=group)
+        if (members & counts).any():
+            tables = _read(ledger, group, entries[members & ~counts])
+            ledger.commit(entries[members & counts], tables, replaces=group)
+        else:
+            ledger.forget(group)
         n_rewritten += len(group)
     return n_rewritten
 

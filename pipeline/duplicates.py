@@ -39,6 +39,8 @@ class Duplicates:
         self._retry_failed = retry_failed
         self.is_copy = np.zeros(len(listing), dtype=bool)
         self._has_content = np.zeros(len(listing), dtype=bool)
+        # Where in the ledger the original was when the run began, or -1.
+        self._place = np.full(len(listing) if todo.any() else 0, -1, dtype=np.int64)
         self._content = np.zeros(len(listing) if todo.any() else 0, dtype=KEY)
         self._candidates = todo & (self._same_size(todo) | self._size_is_known())
 
@@ -73,17 +75,25 @@ class Duplicates:
         positions = np.flatnonzero(self._has_content)
         contents = self._content[positions]
         is_first = KeyIndex(contents[::-1]).is_last()[::-1]
-        self.is_copy[positions] = ~is_first | self._is_done(contents)
+        self._place[positions] = self._find_done(contents)
+        self.is_copy[positions] = ~is_first | (self._place[positions] >= 0)
+
+    def release_orphans(self) -> NDArray[np.bool_]:
+        """The copies whose original has not become what it was when it was read.
+
+        They are no longer held to be copies, and are to be labelled themselves.
+        """
+        positions = np.flatnonzero(self.is_copy)
+        orphans = np.zeros(len(self.is_copy), dtype=bool)
+        orphans[positions] = self._originals(positions) < 0
+        self.is_copy &= ~orphans
+        return orphans
 
     def content_id(self, position: int) -> str | None:
         """The content of an input, where it was read."""
         if not self._has_content[position]:
             return None
         return bytes(self._content[position]).hex()
-
-    def copies(self) -> NDArray[np.int64]:
-        """The positions of the copies."""
-        return np.flatnonzero(self.is_copy)
 
     def rows_of(self, inputs: list[Input]) -> Iterator[tuple[Input, Rows]]:
         """The rows of copies, from those of the input that was labelled.
@@ -92,9 +102,7 @@ class Duplicates:
             OSError: the tables cannot be read.
         """
         positions = np.array([item.position for item in inputs])
-        places = self._ledger.find_contents(self._content[positions])
-        assert (places >= 0).all(), "a copy whose original was not committed"
-        entries = self._ledger.entries[places]
+        entries = self._ledger.entries[self._originals(positions)]
         for number in np.unique(entries["commit"]):
             chosen = np.flatnonzero(entries["commit"] == number)
             originals = self._read(int(number), entries["key"][chosen])
@@ -141,12 +149,18 @@ class Duplicates:
         sizes = self._listing.size_bytes
         return np.isin(sizes, np.unique(known)) & (sizes > 0)
 
-    def _is_done(self, contents: NDArray[np.void]) -> NDArray[np.bool_]:
+    def _find_done(self, contents: NDArray[np.void]) -> NDArray[np.int64]:
         places = self._ledger.find_contents(contents)
-        done = places >= 0
         if self._retry_failed:
-            done[done] = self._ledger.entries["status"][places[done]] != _FAILED
-        return done
+            there = np.flatnonzero(places >= 0)
+            failed = self._ledger.entries["status"][places[there]] == _FAILED
+            places[there[failed]] = -1
+        return places
+
+    def _originals(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in the ledger the originals are. Places hold until the ledger is compacted."""
+        known = self._place[positions]
+        return np.where(known >= 0, known, self._ledger.find_contents(self._content[positions]))
 
 
 def _block(positions: list[int], uris: list[str]) -> pa.Table:

@@ -13,15 +13,18 @@ Memory: 96 bytes an entry, 96 MB for a million.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sightsound.pipeline.keys import KEY, KeyIndex, Keys
+from sightsound.pipeline.manifests import SourceError
 from sightsound.pipeline.output import Output
 from sightsound.stages.tables import TABLES
 
@@ -100,6 +103,9 @@ class Ledger:
         usable = np.flatnonzero(
             entries["has_content"] & (entries["run"] == 0) & self.index.is_last()
         )
+        # Where one went wrong and one did not, the one that did not.
+        failed = entries["status"][usable] == STATUSES.index("failed")
+        usable = np.concatenate([usable[failed], usable[~failed]])
         found = KeyIndex(entries["content"][usable]).find(contents)
         places = np.full(len(contents), -1, dtype=np.int64)
         places[found >= 0] = usable[found[found >= 0]]
@@ -110,13 +116,29 @@ class Ledger:
         places = self.index.find(keys)
         return int(np.count_nonzero(self.entries["run"][places[places >= 0]] != 0))
 
+    def check_columns(self, passthrough: pa.Schema) -> None:
+        """See that the columns of a manifest have the types that earlier runs gave them.
+
+        Raises:
+            SourceError: one has another, so that the parts would not go together.
+            OSError: the output cannot be read.
+        """
+        for number in self.commit_bytes if len(passthrough) else ():
+            schema = self.output.schema(part_name("videos", number))
+            for field in passthrough:
+                known = schema.field(field.name).type if field.name in schema.names else field.type
+                if not known.equals(field.type) and not pa.types.is_null(known):
+                    raise SourceError(
+                        f"Column {field.name} of the manifest is {field.type}, but {known} in the "
+                        f"results of {self.output.root}: rename it, or choose another --out."
+                    )
+
     def commit(
         self,
         entries: Entries,
         tables: dict[str, pa.Table],
         *,
         replaces: tuple[int, ...] = (),
-        delete_replaced: bool = True,
     ) -> int:
         """Write the rows of some inputs and then, as the last step, their entries.
 
@@ -126,24 +148,35 @@ class Ledger:
             OSError: it cannot be written; nothing of it counts then.
         """
         number = self.next_number
+        # Taken even if this fails: parts of a commit that failed must not become another's.
+        self.next_number = number + 1
         entries = entries.copy()
         entries["commit"] = number
-        for name, table in tables.items():
-            if table.num_rows:
-                self.output.write_table(part_name(name, number), table)
         size = max((table.nbytes for table in tables.values()), default=0)
-        self.output.write_table(
-            ledger_name(number), self._to_table(entries, {"replaces": replaces, "bytes": size})
-        )
-        self.next_number = number + 1
+        try:
+            for name, table in tables.items():
+                if table.num_rows:
+                    self.output.write_table(part_name(name, number), table)
+            self.output.write_table(
+                ledger_name(number), self._to_table(entries, {"replaces": replaces, "bytes": size})
+            )
+        except OSError:
+            with contextlib.suppress(OSError):  # The next to open the ledger removes them.
+                self._delete_commit(number)
+            raise
         self.commit_bytes[number] = size
         self._chunks.append(entries)
         self._index = None
-        if replaces and delete_replaced:
-            self._forget(replaces)
+        if replaces:
+            self.forget(replaces)
         return number
 
-    def _forget(self, replaced: tuple[int, ...]) -> None:
+    def forget(self, replaced: tuple[int, ...]) -> None:
+        """Delete commits whose rows are elsewhere or no longer count.
+
+        Raises:
+            OSError: the output cannot be written.
+        """
         for number in replaced:
             self._delete_commit(number)
             self.commit_bytes.pop(number, None)
@@ -231,7 +264,7 @@ def _parts(output: Output, folder: str) -> list[str]:
 
 def _codes(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int8]:
     codes: NDArray[np.int8] = (
-        pa.compute.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.int8)
+        pc.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.int8)
     )
     return codes
 
@@ -241,7 +274,7 @@ def _to_binary(keys: Keys, *, mask: NDArray[np.bool_] | None = None) -> pa.Array
     array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(KEY.itemsize), len(keys), [None, data])
     if mask is None:
         return array
-    return pa.compute.if_else(pa.array(mask), pa.scalar(None, array.type), array)
+    return pc.if_else(pa.array(mask), pa.scalar(None, array.type), array)
 
 
 def _from_binary(column: pa.ChunkedArray) -> Keys:

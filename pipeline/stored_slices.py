@@ -36,6 +36,7 @@ class StoredSlices:
         self._output = output
         name = hashlib.sha256(f"{run.model_id} {run.config_id}".encode()).hexdigest()[:16]
         self._folder = f"ledger/slices/{name}"
+        self._videos = set(self.spans())
 
     def spans(self) -> dict[str, set[Span]]:
         """Which slices are there, by video."""
@@ -54,6 +55,11 @@ class StoredSlices:
             OSError: it cannot be written.
         """
         self._output.write(self._name(video_id, span), encode_slice(result))
+        self._videos.add(video_id)
+
+    def has(self, video_id: str) -> bool:
+        """Whether there are slices of a video."""
+        return video_id in self._videos
 
     def get(self, video_id: str, span: Span) -> SliceResult:
         """A slice that was stored.
@@ -66,6 +72,7 @@ class StoredSlices:
     def forget(self, video_id: str) -> None:
         """Delete the slices of a video that is committed."""
         self._output.delete_folder(f"{self._folder}/{video_id}")
+        self._videos.discard(video_id)
 
     def clear(self) -> None:
         """Delete all slices, of other runs too: nothing waits any more."""
