@@ -27,6 +27,7 @@ from sightsound.pipeline.batch_steps import End, MakeHandler
 from sightsound.pipeline.commit import Committer, Input
 from sightsound.pipeline.compact import compact
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.decoding import make_grid
 from sightsound.pipeline.duplicates import Duplicates
 from sightsound.pipeline.ledger import STATUSES, Ledger, RunKey
 from sightsound.pipeline.listing import Listing
@@ -34,7 +35,6 @@ from sightsound.pipeline.output import Output
 from sightsound.pipeline.prepare import prepare
 from sightsound.pipeline.ray_engine import RayEngine
 from sightsound.pipeline.rounds import Round, given_up
-from sightsound.pipeline.slices import make_grid
 from sightsound.pipeline.sources import read_sources
 from sightsound.pipeline.stored_slices import StoredSlices
 from sightsound.pipeline.tasks import make_handler
@@ -215,8 +215,9 @@ class _Batch:
     def work(self, address: str | None, make_handler: MakeHandler, metrics: Path | None) -> None:
         """Do what is to be done."""
         with (
-            _Interrupts(self._console),
             RayEngine(self._config, address=address, make_handler=make_handler) as engine,
+            # Ray takes SIGTERM for itself when it starts.
+            _Interrupts(self._console),
             Watch(self._console, self.counts, metrics=metrics) as watch,
         ):
             self.counts.n_workers = engine.n_workers
@@ -359,21 +360,26 @@ def _is_done(ledger: Ledger, listing: Listing, *, retry_failed: bool) -> NDArray
     return done
 
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class _Interrupts:
-    """Ctrl-C once: stop in good order. Twice: stop at once; the ledger stays whole."""
+    """Ctrl-C or SIGTERM once: stop in good order. Twice: at once; the ledger stays whole."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGINT, self._stop)
+        self._before = {number: signal.signal(number, self._stop) for number in _STOP_SIGNALS}
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _stop(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         self._console.print(
             "Stopping: what is finished is being committed (Ctrl-C again to stop at once) ..."
         )

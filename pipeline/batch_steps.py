@@ -1,9 +1,11 @@
 """The steps of a batch run, as Ray Data calls them in its actors. Ray itself is not needed here.
 
     inputs -> Inspect -> groups of slices -> Label -> what became of each slice
+    inputs -> Inspect -> slices -> DecodePieces -> frames and sound -> Label -> ...   (on GPU hosts)
 
 Each actor has a process of its own for native code, as the local engine's workers are: a hang or
-a crash costs a slice and not the actor. Frames never leave that process. A row of Ray Data holds
+a crash costs a slice and not the actor. Frames leave that process only where decoding and
+inference are split, by slices of ``SPLIT_SLICE_S`` (some 10 MB). A row of Ray Data holds
 one pickled group, so that a group is the unit that Ray hands out: one slice of a long video, or
 short videos of ``batch.task_video_s`` together.
 """
@@ -14,14 +16,24 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.decoding import DecodedSlice
 from sightsound.pipeline.stored_slices import Span, span_of
-from sightsound.pipeline.tasks import InspectTask, SliceTask, Task, failure_of, limits
+from sightsound.pipeline.tasks import (
+    DecodeTask,
+    InspectTask,
+    LabelTask,
+    SliceTask,
+    Task,
+    failure_of,
+    limits,
+)
 from sightsound.pipeline.workers import WORKER_ENVIRONMENT, Handler, Outcome, WorkerPool
 from sightsound.stages.probe import content_id
 from sightsound.stages.records import (
@@ -36,6 +48,7 @@ from sightsound.stages.records import (
 GROUP_SCHEMA = pa.schema([("group", pa.binary())])
 # Of inputs that take no time there are this many in a group.
 _MOST_IN_GROUP = 256
+SPLIT_SLICE_S = 30.0
 
 MakeHandler = Callable[[Config], Handler]
 
@@ -49,6 +62,13 @@ class Piece:
     plan: VideoPlan
     n_slices: int
     piece: Slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedPiece(Piece):
+    """A slice on its way to Label that is decoded."""
+
+    decoded: DecodedSlice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +173,29 @@ class Inspect:
                 yield Piece(position=position, info=info, plan=bare, n_slices=n_slices, piece=piece)
 
 
+class DecodePieces:
+    """Groups of Piece and End -> groups of one DecodedPiece or End each: decode."""
+
+    def __init__(self, config: Config, make_handler: MakeHandler) -> None:
+        self._child = _Child(config, make_handler)
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Decode the slices of each group and yield them one by one."""
+        for group in unpack(block):
+            for item in group:
+                yield pack([self._decode(item) if isinstance(item, Piece) else item])
+
+    def _decode(self, item: Piece) -> DecodedPiece | End:
+        task = DecodeTask(item.position, item.info, item.plan, item.piece)
+        outcome = self._child.run(task)
+        if outcome.kind != "done":
+            return _end(item, task, outcome)
+        fields = {field.name: getattr(item, field.name) for field in dataclass_fields(item)}
+        return DecodedPiece(**fields, decoded=outcome.value)
+
+
 class Label:
-    """Groups of Piece and End -> groups of End: decode, spectrogram, features, fuse."""
+    """Groups of Piece, DecodedPiece and End -> groups of End: what is left to be done."""
 
     def __init__(self, config: Config, make_handler: MakeHandler) -> None:
         self._child = _Child(config, make_handler)
@@ -165,21 +206,12 @@ class Label:
             yield pack([self._label(item) if isinstance(item, Piece) else item for item in group])
 
     def _label(self, item: Piece) -> End:
-        task = SliceTask(item.position, item.info, item.plan, item.piece)
-        outcome = self._child.run(task)
-        done = outcome.kind == "done"
-        return End(
-            position=item.position,
-            info=item.info,
-            plan=item.plan,
-            n_slices=item.n_slices,
-            index=item.piece.index,
-            span=span_of(item.piece),
-            result=outcome.value if done else None,
-            failure=None if done else failure_of(task, outcome),
-            windows=() if done else item.piece.windows,
-            is_death=_is_death(outcome),
-        )
+        task: SliceTask
+        if isinstance(item, DecodedPiece):
+            task = LabelTask(item.position, item.info, item.plan, item.piece, item.decoded)
+        else:
+            task = SliceTask(item.position, item.info, item.plan, item.piece)
+        return _end(item, task, self._child.run(task))
 
 
 def identify(block: pa.Table) -> pa.Table:
@@ -191,6 +223,22 @@ def identify(block: pa.Table) -> pa.Table:
         except OSError:
             found.append(None)  # Its row will say why.
     return pa.table({"position": block["position"], "content_id": pa.array(found, pa.string())})
+
+
+def _end(item: Piece, task: SliceTask, outcome: Outcome) -> End:
+    done = outcome.kind == "done"
+    return End(
+        position=item.position,
+        info=item.info,
+        plan=item.plan,
+        n_slices=item.n_slices,
+        index=item.piece.index,
+        span=span_of(item.piece),
+        result=outcome.value if done else None,
+        failure=None if done else failure_of(task, outcome),
+        windows=() if done else item.piece.windows,
+        is_death=_is_death(outcome),
+    )
 
 
 def _is_death(outcome: Outcome) -> bool:

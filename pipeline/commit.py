@@ -73,6 +73,7 @@ class Committer:
         }
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self._tables: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._held_bytes = dict.fromkeys(TABLES, 0)
         self._entries: list[Entries] = []
         self._first_at = 0.0
 
@@ -141,7 +142,7 @@ class Committer:
         """
         if self.is_empty:
             return
-        most = max(sum(table.nbytes for table in tables) for tables in self._tables.values())
+        most = max(self._held_bytes.values())
         if most >= self._options.part_bytes or time.monotonic() - self._first_at > self._commit_s:
             self.commit()
 
@@ -162,9 +163,12 @@ class Committer:
         self._ledger.commit(np.concatenate(self._entries), tables)
         self._entries = []
         self._tables = {name: [] for name in TABLES}
+        self._held_bytes = dict.fromkeys(TABLES, 0)
 
     def _convert(self) -> None:
         for name, rows in self._rows.items():
             if rows:
-                self._tables[name].append(pa.Table.from_pylist(rows, schema=self._schemas[name]))
+                table = pa.Table.from_pylist(rows, schema=self._schemas[name])
+                self._tables[name].append(table)
+                self._held_bytes[name] += table.nbytes
         self._rows = {name: [] for name in TABLES}

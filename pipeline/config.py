@@ -77,6 +77,15 @@ class BatchConfig(_Section):
     max_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="0: workers.count on this machine, all cores of a cluster"
     )
+    split: bool | None = Field(
+        None, description="decode apart from inference; none: where inference is on a GPU"
+    )
+    gpus_per_worker: Annotated[float, Field(gt=0, le=8)] = Field(
+        1.0, description="of a GPU that Ray sets aside for a worker, when split on GPUs"
+    )
+    gpu_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="most workers that infer, when split; 0: as many as the GPUs hold"
+    )
     cpus_per_worker: Annotated[float, Field(gt=0, le=64)] = Field(
         1.0, description="cores that Ray sets aside for a worker"
     )

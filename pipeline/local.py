@@ -16,7 +16,7 @@ from functools import partial
 from sightsound.models.bundle import Bundle
 from sightsound.pipeline.assemble import Assembly
 from sightsound.pipeline.config import Config
-from sightsound.pipeline.slices import make_grid
+from sightsound.pipeline.decoding import make_grid
 from sightsound.pipeline.tasks import (
     InspectTask,
     SliceTask,

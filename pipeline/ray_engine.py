@@ -23,6 +23,8 @@ from typing import Any
 import pyarrow as pa
 
 from sightsound.pipeline.batch_steps import (
+    SPLIT_SLICE_S,
+    DecodePieces,
     End,
     Inspect,
     Label,
@@ -56,6 +58,14 @@ class RayEngine:
         address: str | None = None,
         make_handler: MakeHandler = make_handler,
     ) -> None:
+        self._on_gpu = config.inference.device == "cuda"
+        split = config.batch.split
+        self._is_split = self._on_gpu if split is None else split
+        if self._is_split:
+            # So that what is decoded goes from process to process by a few MB.
+            slice_s = min(config.workers.slice_s, SPLIT_SLICE_S)
+            workers = config.workers.model_copy(update={"slice_s": slice_s})
+            config = config.model_copy(update={"workers": workers})
         self._config = config
         self._address = address
         self._make_handler = make_handler
@@ -86,7 +96,14 @@ class RayEngine:
                 if not self._config.batch.max_workers:
                     cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
                     count = max(1, int(cores / self._config.batch.cpus_per_worker))
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        except (
+            ray.exceptions.RayError,
+            ConnectionError,
+            RuntimeError,
+            ValueError,
+            TimeoutError,
+            OSError,
+        ) as error:
             where = f"The Ray cluster at {self._address}" if self._address else "Ray"
             raise RayError(
                 f"{where} cannot be {'reached' if self._address else 'started'} "
@@ -169,13 +186,34 @@ class RayEngine:
                 num_cpus=0,
                 **common,
             )
-            return inspected.map_batches(
+            workers: dict[str, Any] = {
+                "fn_constructor_args": (self._config, self._make_handler),
+                "compute": pool(
+                    min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2
+                ),
+                "num_cpus": self._config.batch.cpus_per_worker,
+                **common,
+            }
+            if not self._is_split:
+                return inspected.map_batches(Label, **workers)
+            n_label = self._n_label_workers()
+            return inspected.map_batches(DecodePieces, **workers).map_batches(
                 Label,
                 fn_constructor_args=(self._config, self._make_handler),
-                compute=pool(min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2),
-                num_cpus=self._config.batch.cpus_per_worker,
+                compute=pool(min_size=1, max_size=n_label, max_tasks_in_flight_per_actor=2),
+                # The cores are those of the workers that decode.
+                num_cpus=0,
+                num_gpus=self._config.batch.gpus_per_worker if self._on_gpu else None,
                 **common,
             )
+
+    def _n_label_workers(self) -> int:
+        import ray
+
+        if self._config.batch.gpu_workers or not self._on_gpu:
+            return self._config.batch.gpu_workers or 1
+        gpus: float = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+        return max(1, int(gpus / self._config.batch.gpus_per_worker))
 
     def identify(self, inputs: Sequence[pa.Table]) -> Iterator[pa.Table | None]:
         """Read inputs (position, uri) whole; yield position and content_id, and None at times."""
@@ -245,6 +283,8 @@ def _set_environment() -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # A thread that outlives an interrupted run must not start another Ray.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 
 def _quieten() -> None:

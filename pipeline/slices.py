@@ -6,22 +6,18 @@ one block of sound (at most 48 MB), and the decoder's own frames.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.models.engines.base import Engine, create_engine
 from sightsound.models.networks import NetworkSpec
 from sightsound.pipeline.config import Config
-from sightsound.stages.decode import Decode
+from sightsound.pipeline.decoding import DecodedSlice, SliceDecoder, StageClock, make_grid
 from sightsound.stages.errors import PlanMismatchError
 from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
 from sightsound.stages.frames import DecodeReport
 from sightsound.stages.fuse import Fuse
-from sightsound.stages.plan import Grid
 from sightsound.stages.records import (
     DecodedFrame,
     DecodedSound,
@@ -33,38 +29,6 @@ from sightsound.stages.records import (
     WindowScores,
 )
 from sightsound.stages.spectrogram import Patches, Spectrogram
-
-
-class StageClock:
-    """CPU seconds of this process, by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Count the CPU time of the block towards ``stage``."""
-        start = time.process_time()
-        try:
-            yield
-        finally:
-            self.add(stage, time.process_time() - start)
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Count CPU time towards ``stage``."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-
-def make_grid(config: Config, bundle: Bundle) -> Grid:
-    """The grids of windows and samples that a configuration and a bundle make."""
-    fps = config.fps(bundle.fps)
-    longest_clip = max((backbone.clip_frames for backbone in bundle.visual), default=1)
-    return Grid(
-        fps=fps,
-        length_s=config.window.length_s,
-        hop_s=config.window.hop_s,
-        sample_margin_s=float(longest_clip / fps) if longest_clip > 1 else 0.0,
-    )
 
 
 def network_specs(config: Config, bundle: Bundle) -> list[NetworkSpec]:
@@ -84,7 +48,7 @@ class SliceRunner:
     def __init__(self, config: Config) -> None:
         self.bundle = load_bundle(config.model)
         self.grid = make_grid(config, self.bundle)
-        self._config = config
+        self._decoder = SliceDecoder(config, self.bundle)
         self._engine: Engine = create_engine(config.engine_options())
         self._visual = {
             backbone.name: self._engine.load(backbone.network()) for backbone in self.bundle.visual
@@ -98,17 +62,6 @@ class SliceRunner:
         }
         self._fuse = Fuse(self.bundle, self._engine, self.grid)
 
-    @cached_property
-    def _decode(self) -> Decode:
-        formats = [backbone.log_mel for backbone in self.bundle.audio]
-        return Decode(
-            tuple(dict.fromkeys(backbone.view for backbone in self.bundle.visual)),
-            sample_rate_hz=formats[0].sample_rate_hz if formats else None,
-            sound_margin_s=max(
-                (item.patch_samples / 2 / item.sample_rate_hz for item in formats), default=0.0
-            ),
-        )
-
     def __call__(
         self,
         info: MediaInfo,
@@ -117,7 +70,7 @@ class SliceRunner:
         *,
         on_progress: Callable[[], None] = lambda: None,
     ) -> SliceResult:
-        """Label the windows of one slice.
+        """Label the windows of one slice, decoding as it goes.
 
         Raises:
             StageError: the file can no longer be read.
@@ -126,6 +79,27 @@ class SliceRunner:
             return self._run(info, plan, piece, in_full=False, on_progress=on_progress)
         except PlanMismatchError:
             return self._run(info, plan, piece, in_full=True, on_progress=on_progress)
+
+    def label(
+        self,
+        plan: VideoPlan,
+        piece: Slice,
+        decoded: DecodedSlice,
+        *,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> SliceResult:
+        """Label the windows of a slice that is decoded."""
+        clock = StageClock()
+        clock.seconds |= decoded.stage_s
+
+        def events() -> Iterator[DecodedFrame | DecodedSound]:
+            for event in decoded.events:
+                on_progress()
+                yield event
+
+        return self._label(
+            plan, piece, events(), decoded.report, clock, decoded_in_full=decoded.decoded_in_full
+        )
 
     def _run(
         self,
@@ -136,12 +110,23 @@ class SliceRunner:
         in_full: bool,
         on_progress: Callable[[], None],
     ) -> SliceResult:
-        clock = StageClock()
         report = DecodeReport()
-        state = _SliceState(self, plan, piece, report, clock)
-        events = self._decode(
+        events = self._decoder.stream(
             info, plan, piece, in_full=in_full, report=report, on_progress=on_progress
         )
+        return self._label(plan, piece, events, report, StageClock(), decoded_in_full=in_full)
+
+    def _label(
+        self,
+        plan: VideoPlan,
+        piece: Slice,
+        events: Iterator[DecodedFrame | DecodedSound],
+        report: DecodeReport,
+        clock: StageClock,
+        *,
+        decoded_in_full: bool,
+    ) -> SliceResult:
+        state = _SliceState(self, plan, piece, report, clock)
         n_samples = 0
         while True:
             with clock("decode"):
@@ -160,7 +145,7 @@ class SliceRunner:
             n_frames_decoded=n_samples,
             n_frames_corrupt=sum(piece.owned_from <= s < piece.owned_to for s in damaged),
             rotation=report.rotation,
-            decoded_in_full=in_full or piece.packets is None,
+            decoded_in_full=decoded_in_full or piece.packets is None,
             stage_s=clock.seconds,
         )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from sightsound.models.bundle import load_bundle
 from sightsound.pipeline.config import Config, WorkerConfig
-from sightsound.pipeline.slices import SliceRunner, make_grid
+from sightsound.pipeline.decoding import DecodedSlice, SliceDecoder, make_grid
+from sightsound.pipeline.slices import SliceRunner
 from sightsound.pipeline.workers import Handler, Limits, Outcome
 from sightsound.stages.errors import ErrorCode, StageError, StageName
 from sightsound.stages.media import file_error
@@ -39,19 +40,33 @@ class SliceTask:
     piece: Slice
 
 
-Task = InspectTask | SliceTask
+@dataclass(frozen=True)
+class DecodeTask(SliceTask):
+    """Decode one slice, for another process to label."""
+
+
+@dataclass(frozen=True)
+class LabelTask(SliceTask):
+    """Label a slice that is decoded."""
+
+    decoded: DecodedSlice
+
+
+Task = InspectTask | SliceTask | DecodeTask | LabelTask
 
 
 class TaskHandler:
-    """The worker's side: does either kind of task; loads the models at the first slice.
+    """The worker's side: does any kind of task; loads the models when first needed.
 
-    An inspection gives (MediaInfo, VideoPlan), a slice gives a SliceResult.
+    An inspection gives (MediaInfo, VideoPlan), a slice gives a SliceResult, as does one that is
+    decoded; decoding alone gives a DecodedSlice.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._bundle = load_bundle(config.model)
         self._runner: SliceRunner | None = None
+        self._decoder: SliceDecoder | None = None
 
     def __call__(self, task: Task, alive: Callable[[], None]) -> Any:
         """Do one task.
@@ -62,13 +77,22 @@ class TaskHandler:
         try:
             if isinstance(task, InspectTask):
                 return self._inspect(task)
+            if isinstance(task, DecodeTask):
+                return self._decode(task, alive)
             if self._runner is None:
                 self._runner = SliceRunner(self._config)
+            if isinstance(task, LabelTask):
+                return self._runner.label(task.plan, task.piece, task.decoded, on_progress=alive)
             return self._runner(task.info, task.plan, task.piece, on_progress=alive)
         except OSError as error:
             # Storage that fails while a file is read; what FFmpeg says of it is dealt with before.
             path = task.path if isinstance(task, InspectTask) else task.info.path
             raise file_error(path, stage_of(task), error) from error
+
+    def _decode(self, task: DecodeTask, alive: Callable[[], None]) -> DecodedSlice:
+        if self._decoder is None:
+            self._decoder = SliceDecoder(self._config, self._bundle)
+        return self._decoder(task.info, task.plan, task.piece, on_progress=alive)
 
     def _inspect(self, task: InspectTask) -> tuple[MediaInfo, VideoPlan]:
         plan = Plan(
@@ -88,7 +112,9 @@ def make_handler(config: Config) -> Handler:
 
 def stage_of(task: Task) -> StageName:
     """The stage that a task is held to be in when nothing else is known."""
-    return "probe" if isinstance(task, InspectTask) else "decode"
+    if isinstance(task, InspectTask):
+        return "probe"
+    return "features" if isinstance(task, LabelTask) else "decode"
 
 
 def limits(task: Task, workers: WorkerConfig) -> Limits:

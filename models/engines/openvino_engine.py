@@ -7,7 +7,10 @@ start-up) nor timm.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +55,9 @@ class OpenVinoEngine(Engine):
         """Read the exported network, exporting it first where it is not in the cache."""
         path = exported_path(spec, batch_size=self._batch_size)
         if not path.is_file():
-            export(spec, batch_size=self._batch_size)
+            with _one_at_a_time(path):
+                if not path.is_file():
+                    export(spec, batch_size=self._batch_size)
         reduced = self._bfloat16 and spec.reduced_precision
         try:
             compiled = self._core.compile_model(
@@ -121,6 +126,15 @@ def export(spec: NetworkSpec, *, batch_size: int) -> Path:
     part.with_suffix(".bin").replace(path.with_suffix(".bin"))
     part.replace(path)
     return path
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Have the workers of a machine wait for the one that exports: it takes a gigabyte."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _first_line(error: Exception) -> str:

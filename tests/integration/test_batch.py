@@ -83,6 +83,12 @@ def test_tables_are_those_of_analyze_however_the_work_is_spread(media, done, tmp
             assert found == local
 
 
+def test_tables_are_the_same_where_decoding_is_apart_from_inference(media, done, tmp_path):
+    apart = batch(media, "--out", tmp_path / "out", "--set", "batch.split=true")
+    assert apart.returncode == FINISHED_SOME_FAILED, apart.stderr
+    assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
+
+
 def test_same_content_is_decoded_once_and_has_a_row_for_each_path(media, done):
     record = json.loads((done / "run.json").read_text())
     assert record["this_run"]["duplicates"] == 2
