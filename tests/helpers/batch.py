@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,6 +36,29 @@ def batch(
         check=False,
         timeout=timeout_s,
         env={**without_weights(), **environment},
+    )
+
+
+def faulty_batch(
+    factory: str, folder: Path, out: Path, *settings: str
+) -> subprocess.CompletedProcess[str]:
+    """A run whose workers handle their tasks by a factory in ``helpers.faulty``."""
+    script = (
+        "import sys\n"
+        f"from helpers.faulty import {factory} as factory\n"
+        "from sightsound.pipeline.batch import batch\n"
+        "from sightsound.pipeline.config import load_config\n"
+        "folder, out, *settings = sys.argv[1:]\n"
+        "sys.exit(batch([folder], load_config(settings=tuple(settings)), out=out, "
+        "make_handler=factory))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, str(folder), str(out), *settings],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**without_weights(), "PYTHONPATH": str(Path(__file__).parents[1])},
     )
 
 

@@ -1,6 +1,7 @@
 """Handlers for worker processes that misbehave as native code does. Importable in a worker."""
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -72,10 +73,25 @@ def make_sabotaged(config: Config) -> Handler:
                 segfault()
             if "hang" in name:
                 time.sleep(3600)
+            if "actor" in name:
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(3600)
             if "once" in name and not os.path.exists(task.info.path + ".seen"):
                 with open(task.info.path + ".seen", "w", encoding="utf-8"):
                     pass
                 segfault()
+        return real(task, alive)
+
+    return handle
+
+
+def make_shuffled(config: Config) -> Handler:
+    """The real handler, but tasks take longer than they need, by chance."""
+    real = make_handler(config)
+    chance = random.Random(os.getpid())
+
+    def handle(task: Any, alive: Callable[[], None]) -> Any:
+        time.sleep(chance.uniform(0, 0.5))
         return real(task, alive)
 
     return handle

@@ -12,6 +12,7 @@ import pytest
 from helpers.batch import (
     batch,
     check_whole,
+    faulty_batch,
     kill_all,
     n_commits,
     rows,
@@ -84,9 +85,40 @@ def test_tables_are_those_of_analyze_however_the_work_is_spread(media, done, tmp
 
 
 def test_tables_are_the_same_where_decoding_is_apart_from_inference(media, done, tmp_path):
-    apart = batch(media, "--out", tmp_path / "out", "--set", "batch.split=true")
+    options = ("batch.split=true", "workers.count=4", "workers.slice_s=20")
+    settings = [word for option in options for word in ("--set", option)]
+    apart = batch(media, "--out", tmp_path / "out", *settings)
     assert apart.returncode == FINISHED_SOME_FAILED, apart.stderr
     assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
+
+
+def test_order_in_which_work_ends_does_not_matter(media, done, tmp_path):
+    shuffled = faulty_batch("make_shuffled", media, tmp_path / "out", "workers.count=4")
+    assert shuffled.returncode == FINISHED_SOME_FAILED, shuffled.stderr
+    assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
+
+
+def test_video_that_kills_what_decodes_it_costs_itself_only(real_clips, tmp_path):
+    names = ("a.mp4", "b.mp4", "c.mp4", "crash.mp4", "hang.mp4", "once.mp4", "actor.mp4")
+    (tmp_path / "media").mkdir()
+    for number, name in enumerate(names):
+        # So that none is a copy of another.
+        data = (real_clips / "bikes.mp4").read_bytes() + bytes(number + 1)
+        (tmp_path / "media" / name).write_bytes(data)
+    finished = faulty_batch(
+        "make_sabotaged", tmp_path / "media", tmp_path / "out", "workers.stall_timeout_s=5"
+    )
+    assert finished.returncode == FINISHED_SOME_FAILED, finished.stderr
+    found = {Path(row["uri"]).name: row for row in rows(tmp_path / "out", "videos")}
+    assert {name: row["error_code"] for name, row in found.items()} == {
+        **dict.fromkeys(("a.mp4", "b.mp4", "c.mp4", "once.mp4")),
+        "crash.mp4": "crashed",
+        "hang.mp4": "timeout",
+        "actor.mp4": "crashed",
+    }
+    assert "SIGSEGV" in found["crash.mp4"]["error_message"]
+    assert "the worker that had it was lost 2 times" in found["actor.mp4"]["error_message"]
+    assert {row["status"] for row in found.values()} == {"ok", "failed"}
 
 
 def test_same_content_is_decoded_once_and_has_a_row_for_each_path(media, done):
