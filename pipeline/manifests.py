@@ -178,7 +178,12 @@ def _tidy(uri: str) -> str:
 
 
 def absolute_uri(item: str) -> str:
-    """A path made absolute and tidy; ``..`` is kept where a symbolic link gives it meaning."""
+    """A path made absolute and tidy; ``..`` is kept where a symbolic link gives it meaning.
+
+    A URI of a store stays as it is.
+    """
+    if is_remote(item):
+        return item
     tidy = os.path.abspath(item)
     if ".." not in item.split("/"):
         return tidy

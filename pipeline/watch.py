@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from sightsound.pipeline.timeline import clock_time
 from sightsound.stages.records import SliceResult
@@ -50,8 +51,21 @@ class RunCounts:
 
 
 @dataclass(frozen=True)
+class _Moment:
+    """How far a run was at a time, to take rates from."""
+
+    time_s: float
+    n_done: int
+    video_s: float
+    stage_s: Counter[str]
+
+
+@dataclass(frozen=True)
 class Rates:
-    """Derived numbers: what a person wants to know."""
+    """Derived numbers, over the last five minutes: what a person wants to know.
+
+    ``utilisation`` is CPU seconds of each stage in those that all workers together had.
+    """
 
     elapsed_s: float
     times_real_time: float
@@ -66,7 +80,7 @@ class Watch:
         self.counts = counts
         self._console = console
         self._began = time.monotonic()
-        self._history: list[tuple[float, int, float]] = []
+        self._history: list[_Moment] = []
         self._metrics: TextIO | None = metrics.open("a", encoding="utf-8") if metrics else None
         self._shown_at = self._written_at = self._began
         self._bar: Progress | None = None
@@ -78,7 +92,9 @@ class Watch:
                 TextColumn("labelling"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn(
+                    "{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis")
+                ),
                 console=self._console,
                 transient=True,
             )
@@ -108,21 +124,25 @@ class Watch:
         """Rate, estimated end and utilisation."""
         now = time.monotonic()
         counts = self.counts
-        self._history.append((now, counts.n_done, counts.video_s))
-        while len(self._history) > 2 and now - self._history[1][0] > _RATE_OVER_S:
-            self._history.pop(0)
-        then, n_then, video_then = self._history[0]
-        span = max(now - then, 1e-9)
-        per_s = (counts.n_done - n_then) / span
+        moment = _Moment(now, counts.n_done, counts.video_s, Counter(counts.stage_s))
+        history = self._history
+        history.append(moment)
+        # Start-up, until something is done, says nothing of the rate.
+        while len(history) > 2 and (
+            now - history[1].time_s > _RATE_OVER_S or not history[1].n_done
+        ):
+            history.pop(0)
+        then = history[0]
+        span_s = max(now - then.time_s, 1e-9)
+        per_s = (counts.n_done - then.n_done) / span_s
         left = counts.n_inputs - counts.n_before - counts.n_done
-        elapsed_s = now - self._began
-        available_s = max(elapsed_s * max(1, counts.n_workers), 1e-9)
+        available_s = span_s * max(1, counts.n_workers)
         return Rates(
-            elapsed_s=elapsed_s,
-            times_real_time=(counts.video_s - video_then) / span if span > 1 else 0.0,
+            elapsed_s=now - self._began,
+            times_real_time=(counts.video_s - then.video_s) / span_s if span_s > 1 else 0.0,
             remaining_s=left / per_s if per_s > 0 else None,
             utilisation={
-                stage: round(seconds / available_s, 4)
+                stage: round((seconds - then.stage_s[stage]) / available_s, 4)
                 for stage, seconds in sorted(counts.stage_s.items())
             },
         )
@@ -135,12 +155,9 @@ class Watch:
         if counts.statuses["failed"]:
             parts.append(f"{counts.statuses['failed']} failed")
         if rates.remaining_s is not None:
-            parts.append(f"{clock_time(rates.remaining_s)} left")
-        busy = [
-            f"{stage} {share:.0%}" for stage, share in rates.utilisation.items() if share > 0.01
-        ]
-        if busy:
-            parts.append("workers: " + " ".join(busy))
+            parts.append(f"{clock_time(round(rates.remaining_s))[:-2]} left")
+        busy = sorted(rates.utilisation.items(), key=lambda item: -item[1])
+        parts += [f"{stage} {share:.0%}" for stage, share in busy[:2] if share > 0.01]
         done = counts.n_before + counts.n_done
         if self._bar is not None and self._task is not None:
             self._bar.update(

@@ -141,6 +141,7 @@ def test_run_that_has_stopped_has_no_estimate(clock):
 def test_utilisation_is_over_the_time_of_all_workers(clock):
     counts = RunCounts(n_inputs=10, n_workers=4)
     watch, _ = watching(counts)
+    watch.rates()
     clock.now += 10
     counts.stage_s.update(decode=20.0, fuse=4.0)
     assert watch.rates().utilisation == {"decode": 0.5, "fuse": 0.1}
