@@ -82,7 +82,7 @@ def _reasons(ledger: Ledger, listing: Listing) -> Reasons:
     columns = ["uri", "status", "error_stage", "error_code", "error_message"]
     n_rows = 0
     for number in ledger.commit_bytes:
-        table = ledger.output.read_table(part_name("videos", number)).select(columns)
+        table = ledger.output.read_table(part_name("videos", number), columns=columns)
         n_rows += table.num_rows
         table = table.filter(pc.not_equal(table["status"], "ok"))
         mine = inputs.find(make_keys(table["uri"].to_pylist())) >= 0
@@ -109,11 +109,13 @@ def write_run_record(
     counts: RunCounts,
     n_repeated: int,
 ) -> None:
-    """Write ``run.json``.
+    """Write ``run.json``, unless it is there and says the same of the same results.
 
     Raises:
         OSError: it cannot be written.
     """
+    if counts.n_done == 0 and _is_told(output, accounts):
+        return
     record: dict[str, Any] = {
         "command": "batch",
         "started": started.isoformat(timespec="seconds"),
@@ -140,3 +142,13 @@ def write_run_record(
     }
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     output.write(RUN_FILE, text.encode())
+
+
+def _is_told(output: Output, accounts: Accounts) -> bool:
+    if not output.exists(RUN_FILE):
+        return False
+    try:
+        told = json.loads(output.read(RUN_FILE))
+    except ValueError:
+        return False
+    return bool(told.get("digest") == accounts.digest and told.get("inputs") == accounts.n_inputs)

@@ -33,7 +33,7 @@ from sightsound.pipeline.ledger import STATUSES, Ledger, RunKey
 from sightsound.pipeline.listing import Listing
 from sightsound.pipeline.output import Output
 from sightsound.pipeline.prepare import prepare
-from sightsound.pipeline.ray_engine import RayEngine
+from sightsound.pipeline.ray_engine import RayDataStoppedError, RayEngine
 from sightsound.pipeline.rounds import Round, given_up
 from sightsound.pipeline.sources import read_sources
 from sightsound.pipeline.stored_slices import StoredSlices
@@ -143,7 +143,8 @@ def batch(
             )
             for line in accounts.lines():
                 console.print(line, soft_wrap=True, markup=False)
-            console.print(f"Tables: {output.root}/videos, windows and segments (Parquet).")
+            tables = f"Tables: {output.root}/videos, windows and segments (Parquet)."
+            console.print(tables, soft_wrap=True, markup=False)
     finally:
         unlock()
     return EXIT_OK if accounts.statuses["ok"] == accounts.n_inputs else EXIT_SOME_FAILED
@@ -277,7 +278,7 @@ class _Batch:
             assert end.result is not None
             self.counts.add_slice(end.result)
 
-        for group in engine.run(blocks, stored=self.slices.spans()):
+        for group in _until_stopped(engine.run(blocks, stored=self.slices.spans())):
             for end in group or ():
                 for source, result in this_round.take(end, on_slice=count):
                     self._finish(source, result)
@@ -323,6 +324,18 @@ class _Batch:
                     waiting = {}
         if waiting:
             yield waiting
+
+
+def _until_stopped(groups: Iterator[list[End] | None]) -> Iterator[list[End] | None]:
+    """Leave the rest to the next round where Ray Data stops, unless it brought nothing at all."""
+    n_back = 0
+    try:
+        for group in groups:
+            n_back += len(group or ())
+            yield group
+    except RayDataStoppedError:
+        if not n_back:
+            raise
 
 
 def _inputs(rows: pa.RecordBatch, listing: Listing, duplicates: Duplicates) -> Iterator[Input]:

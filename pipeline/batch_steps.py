@@ -34,7 +34,13 @@ from sightsound.pipeline.tasks import (
     failure_of,
     limits,
 )
-from sightsound.pipeline.workers import WORKER_ENVIRONMENT, Handler, Outcome, WorkerPool
+from sightsound.pipeline.workers import (
+    WORKER_ENVIRONMENT,
+    Handler,
+    Outcome,
+    WorkerPool,
+    WorkersDieError,
+)
 from sightsound.stages.probe import content_id
 from sightsound.stages.records import (
     Failure,
@@ -115,8 +121,11 @@ class _Child:
     def run(self, task: Task) -> Outcome:
         self._pool.submit(task, limits(task, self._workers))
         while True:
-            for outcome in self._pool.wait():
-                return outcome
+            try:
+                for outcome in self._pool.wait():
+                    return outcome
+            except WorkersDieError as error:
+                return Outcome(task=task, kind="failed", reason=str(error))
 
 
 class Inspect:

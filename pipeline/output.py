@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,9 +73,13 @@ class Output:
             data: bytes = file.read()
         return data
 
-    def read_table(self, name: str, *, filters: Any = None) -> pa.Table:
-        """A Parquet file, or its rows that ``filters`` lets through."""
-        return pq.read_table(self.path(name), filesystem=self._system, filters=filters)
+    def read_table(self, name: str, *, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file, or some of its columns.
+
+        Raises:
+            OSError: it is not there or cannot be read.
+        """
+        return pq.read_table(self.path(name), filesystem=self._system, columns=columns)
 
     def schema(self, name: str) -> pa.Schema:
         """The schema of a Parquet file."""

@@ -38,6 +38,7 @@ from sightsound.pipeline.tasks import make_handler
 
 _MOST_WAITING = 8
 _TICK_S = 0.25
+_MOST_OF_REASON = 600
 # A worker whose actor died gets the block once more; after that it is the caller's to send.
 _TASK_RETRIES = 1
 # One inspector keeps this many workers busy: it reads a file once, they decode it.
@@ -46,6 +47,10 @@ _WORKERS_AN_INSPECTOR = 16
 
 class RayError(RuntimeError):
     """Ray cannot be started, reached or used; the message says what to do."""
+
+
+class RayDataStoppedError(RayError):
+    """Ray Data gave up a whole round; what had come back by then counts."""
 
 
 class RayEngine:
@@ -147,6 +152,9 @@ class RayEngine:
 
         Every table is a block, inspected by one actor in one go. What Ray loses does not come
         back. Closing the iterator stops the work.
+
+        Raises:
+            RayDataStoppedError: Ray Data gave up.
         """
         batch = self._config.batch
         largest = max(1, min(self.n_workers, sum(table.num_rows for table in inputs) * 8))
@@ -263,7 +271,8 @@ def _stream(dataset: Any) -> Iterator[pa.Table | None]:
                 continue
             if isinstance(item, _Finished):
                 if item.error is not None:
-                    logging.getLogger(__name__).warning("Ray Data stopped: %s", item.error)
+                    reason = " ".join(str(item.error).split())[-_MOST_OF_REASON:]
+                    raise RayDataStoppedError(f"Ray Data stopped: {reason}") from item.error
                 return
             yield item
     finally:
