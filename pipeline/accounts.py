@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,14 +14,13 @@ import pyarrow.compute as pc
 from sightsound.models.bundle import Bundle
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.digest import run_digest
+from sightsound.pipeline.identity import identity
 from sightsound.pipeline.keys import KeyIndex, make_keys
 from sightsound.pipeline.ledger import STATUSES, Ledger, part_name
 from sightsound.pipeline.listing import Listing
 from sightsound.pipeline.output import Output
 from sightsound.pipeline.watch import Reasons, RunCounts
 from sightsound.stages.write import RUN_FILE
-
-_VERSIONED = ("sightsound", "ray", "torch", "av", "openvino", "numpy", "pyarrow", "soxr")
 
 
 class AccountingError(RuntimeError):
@@ -133,12 +130,7 @@ def write_run_record(
             "workers": counts.n_workers,
         },
         "digest": accounts.digest,
-        "model": bundle.name,
-        "model_id": bundle.model_id,
-        "config_id": config.config_id(),
-        "config": config.model_dump(mode="json"),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _VERSIONED},
+        **identity(config, bundle),
     }
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     output.write(RUN_FILE, text.encode())

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +18,16 @@ from rich.progress import Progress as ProgressBar
 
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.identity import identity
 from sightsound.pipeline.local import LocalEngine, Progress
 from sightsound.pipeline.manifests import absolute_uri
+from sightsound.pipeline.output import OutputError
 from sightsound.pipeline.prepare import prepare
 from sightsound.pipeline.show import result_json, show_result
 from sightsound.stages.records import VideoResult
 from sightsound.stages.write import ResultWriter
 
 _PLAIN_PROGRESS_EVERY_S = 5.0
-_VERSIONED = ("sightsound", "torch", "av", "openvino", "numpy", "pyarrow", "soxr")
-
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3
 
@@ -44,6 +42,7 @@ def analyze(
 
     Raises:
         ModelError: the model cannot be had.
+        OutputError: ``out`` holds the results of a batch.
         OSError: the result tables cannot be written.
     """
     notes = Console(stderr=True)
@@ -78,16 +77,15 @@ def run_record(
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": n_inputs,
         "counts": {status: counts[status] for status in ("ok", "partial", "failed")},
-        "model": bundle.name,
-        "model_id": bundle.model_id,
-        "config_id": config.config_id(),
-        "config": config.model_dump(mode="json"),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _VERSIONED},
+        **identity(config, bundle),
     }
 
 
 def _writer(out: Path, bundle: Bundle, config: Config) -> ResultWriter:
+    if (out / "ledger").is_dir():
+        raise OutputError(
+            f"{out} holds the results of 'batch', which would be replaced: choose another --out."
+        )
     return ResultWriter(
         out,
         bundle.tasks,

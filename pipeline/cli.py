@@ -65,6 +65,7 @@ def analyze(
     """
     from sightsound.models.errors import BundleError, ModelError
     from sightsound.pipeline.analyze import analyze as run
+    from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.workers import WorkersDieError
 
     loaded = _load_config(config, settings, model)
@@ -72,7 +73,7 @@ def analyze(
         status = run(inputs, loaded, out=out, output="json" if output is Format.JSON else "table")
     except BundleError as error:
         _stop(str(error), EXIT_WRONG_USAGE)
-    except (ModelError, WorkersDieError) as error:
+    except (ModelError, OutputError, WorkersDieError) as error:
         _stop(str(error), EXIT_RUN_FAILED)
     except OSError as error:
         _stop(_broken_run(error), EXIT_RUN_FAILED)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from sightsound.pipeline.keys import KEY, KeyIndex, Keys
 from sightsound.pipeline.manifests import SourceError
-from sightsound.pipeline.output import Output
+from sightsound.pipeline.output import Output, OutputError
 from sightsound.stages.tables import TABLES
 
 STATUSES = ("ok", "partial", "failed")
@@ -63,6 +63,7 @@ class Ledger:
         """Read the ledger and remove what killed runs have left.
 
         Raises:
+            OutputError: it holds tables that are not of a ledger.
             OSError: the output cannot be read or written.
         """
         self.output = output
@@ -194,6 +195,11 @@ class Ledger:
         alive = sorted(set(found) - replaced)
         self.commit_bytes = {number: meta[number]["bytes"] for number in alive}
         self._chunks = [self._from_table(found[number], number) for number in alive]
+        if any(not _is_part(name) for name in self.output.names("videos", suffix=".parquet")):
+            raise OutputError(
+                f"{self.output.root} holds tables that 'analyze' or others have written: choose "
+                "another --out, or delete them."
+            )
         self.n_removed = self.output.remove_temporary_files()
         for table in TABLES:
             for name in _parts(self.output, table):
@@ -255,11 +261,11 @@ def part_name(table: str, number: int) -> str:
 
 
 def _parts(output: Output, folder: str) -> list[str]:
-    return [
-        name
-        for name in output.names(folder, suffix=".parquet")
-        if name.removesuffix(".parquet").isdigit()
-    ]
+    return [name for name in output.names(folder, suffix=".parquet") if _is_part(name)]
+
+
+def _is_part(name: str) -> bool:
+    return name.removesuffix(".parquet").isdigit()
 
 
 def _codes(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int8]:

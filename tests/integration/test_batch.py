@@ -212,6 +212,18 @@ def test_two_runs_do_not_write_to_one_place(media, tmp_path):
     assert "Another run is writing" in refused.stderr
 
 
+def test_analyze_and_batch_do_not_write_over_each_others_tables(media, done, tmp_path):
+    clip = media / "bigbuckbunny.mp4"
+    refused = sightsound("analyze", clip, "--out", done)
+    assert refused.returncode == 1
+    assert "holds the results of 'batch'" in refused.stderr
+    sightsound("analyze", clip, "--out", tmp_path / "out")
+    refused = batch(clip, "--out", tmp_path / "out")
+    assert refused.returncode == 1
+    assert "holds tables that 'analyze' or others have written" in refused.stderr
+    assert len(rows(tmp_path / "out", "videos")) == 1
+
+
 def make_many(folder: Path, count: int) -> Path:
     """Small clips that differ."""
     folder.mkdir()

@@ -19,6 +19,7 @@ from helpers.batch import (
     check_whole,
     kill_all,
     n_commits,
+    rows,
     start_batch,
     wait_until,
     workers_of,
@@ -50,15 +51,8 @@ def media(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uris(media) -> list[str]:
-    return [str(path) for path in media.iterdir() if path.suffix.lower() != ".bin"]
-
-
-@pytest.fixture(scope="module")
 def calm(media, tmp_path_factory) -> tuple[str, list[str]]:
     """The digest of an undisturbed run, and the inputs that it listed."""
-    from helpers.batch import rows
-
     out = tmp_path_factory.mktemp("calm") / "out"
     assert batch(media, "--out", out, *OPTIONS).returncode == 3
     listed = [row["uri"] for row in rows(out, "videos")]
@@ -160,8 +154,6 @@ def test_interrupted(media, calm, tmp_path, n_times):
 
 
 def test_media_that_changed_meanwhile_is_labelled_anew(media, tmp_path):
-    from helpers.batch import rows
-
     mine = tmp_path / "media"
     mine.mkdir()
     names = sorted(path.name for path in media.iterdir())[:3]

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from sightsound.pipeline.keys import keys_from_hex, make_keys
 from sightsound.pipeline.ledger import ENTRY, Ledger, RunKey, ledger_name, part_name
 from sightsound.pipeline.manifests import SourceError
-from sightsound.pipeline.output import Output
+from sightsound.pipeline.output import Output, OutputError
 
 OTHER_MODEL, OTHER_CONFIG = RunKey("newer", "config"), RunKey("model", "changed")
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -193,12 +193,19 @@ def test_number_of_a_killed_commit_is_taken_by_rows_of_the_next_alone(tmp_path):
 
 def test_files_that_are_not_the_ledgers_are_left_alone(tmp_path):
     commit(open_ledger(tmp_path), labelled("/a"))
-    mine = ["videos/mine.parquet", "windows/notes.txt", "ledger/slices/0-5.npz", "7.parquet"]
+    mine = ["windows/notes.txt", "ledger/slices/0-5.npz", "7.parquet"]
     for name in mine:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     open_ledger(tmp_path)
     assert set(mine) <= set(files(tmp_path))
+
+
+def test_folder_with_tables_of_others_is_refused(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/0a1b-00000.parquet").write_bytes(b"x")
+    with pytest.raises(OutputError, match="choose another --out"):
+        open_ledger(tmp_path)
 
 
 def test_commit_killed_anywhere_is_there_in_full_or_not_at_all(tmp_path, monkeypatch):
