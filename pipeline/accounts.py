@@ -57,8 +57,8 @@ def account(ledger: Ledger, listing: Listing) -> Accounts:
             f"{missing} of {len(listing)} inputs have no result though the run has ended: run the "
             "same command again, and report it."
         )
-    entries = ledger.entries[places]
-    codes, numbers = np.unique(entries["status"], return_counts=True)
+    entries = ledger.entries
+    codes, numbers = np.unique(entries["status"][places], return_counts=True)
     statuses = Counter(
         {STATUSES[code]: int(number) for code, number in zip(codes, numbers, strict=True)}
     )
@@ -67,7 +67,7 @@ def account(ledger: Ledger, listing: Listing) -> Accounts:
     return Accounts(
         n_inputs=len(listing),
         statuses=statuses,
-        digest=run_digest(entries["key"], entries["digest"]),
+        digest=run_digest(entries["key"][places], entries["digest"][places]),
         reasons=_reasons(ledger, listing),
     )
 

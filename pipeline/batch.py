@@ -363,11 +363,11 @@ def _is_done(ledger: Ledger, listing: Listing, *, retry_failed: bool) -> NDArray
     """Which inputs the ledger has, unchanged since."""
     places = ledger.find(listing.keys)
     there = places >= 0
-    entries = ledger.entries[places[there]]
-    same = entries["size_bytes"] == listing.size_bytes[there]
-    same &= entries["modified_ns"] == listing.modified_ns[there]
+    places, entries = places[there], ledger.entries
+    same = entries["size_bytes"][places] == listing.size_bytes[there]
+    same &= entries["modified_ns"][places] == listing.modified_ns[there]
     if retry_failed:
-        same &= entries["status"] != _FAILED
+        same &= entries["status"][places] != _FAILED
     done = there.copy()
     done[there] = same
     return done

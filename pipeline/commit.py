@@ -18,7 +18,7 @@ from sightsound.models.bundle import Task
 from sightsound.pipeline.config import OutputConfig
 from sightsound.pipeline.digest import video_digest
 from sightsound.pipeline.keys import KEY, keys_from_hex
-from sightsound.pipeline.ledger import ENTRY, STATUSES, Entries, Ledger
+from sightsound.pipeline.ledger import ENTRY, STATUSES, Entries, Ledger, Part
 from sightsound.stages.records import VideoResult
 from sightsound.stages.tables import (
     SEGMENTS_SCHEMA,
@@ -155,12 +155,12 @@ class Committer:
         if self.is_empty:
             return
         self._convert()
-        tables = {
-            name: pa.concat_tables(found).combine_chunks()
+        parts = {
+            name: Part(self._schemas[name], found, self._held_bytes[name])
             for name, found in self._tables.items()
             if found
         }
-        self._ledger.commit(np.concatenate(self._entries), tables)
+        self._ledger.commit(np.concatenate(self._entries), parts)
         self._entries = []
         self._tables = {name: [] for name in TABLES}
         self._held_bytes = dict.fromkeys(TABLES, 0)

@@ -1,6 +1,6 @@
 """Putting small parts together, and dropping the rows that later ones have taken the place of.
 
-Memory: the parts that are put together, at most ``part_bytes`` a table before compression.
+Memory: one of the parts that are put together, and all of them compressed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sightsound.pipeline.keys import KeyIndex, Keys, make_keys
-from sightsound.pipeline.ledger import Entries, Ledger, part_name
+from sightsound.pipeline.ledger import Entries, Ledger, Part, part_name
 from sightsound.stages.tables import TABLES
 
 
@@ -32,8 +32,8 @@ def compact(ledger: Ledger, *, part_bytes: int) -> int:
     for group in list(_groups(ledger.commit_bytes, stale, part_bytes)):
         members = np.isin(entries["commit"], group)
         if (members & counts).any():
-            tables = _read(ledger, group, entries[members & ~counts])
-            ledger.commit(entries[members & counts], tables, replaces=group)
+            rest = _rest(ledger, group, entries[members & ~counts])
+            ledger.commit(entries[members & counts], rest, replaces=group)
         else:
             ledger.forget(group)
         n_rewritten += len(group)
@@ -55,20 +55,29 @@ def _groups(sizes: dict[int, int], stale: set[int], part_bytes: int) -> Iterator
         yield tuple(group)
 
 
-def _read(ledger: Ledger, group: tuple[int, ...], stale: Entries) -> dict[str, pa.Table]:
-    """The rows of some commits that still count."""
-    tables = {}
-    for name in TABLES:
-        found = []
-        for number in group:
-            if not ledger.output.exists(part_name(name, number)):
-                continue
-            table = ledger.output.read_table(part_name(name, number))
-            gone = stale["key"][stale["commit"] == number]
-            found.append(_without(table, gone) if len(gone) else table)
-        if found:
-            tables[name] = pa.concat_tables(found, promote_options="default").combine_chunks()
-    return tables
+def _rest(ledger: Ledger, group: tuple[int, ...], stale: Entries) -> dict[str, Part]:
+    """The rows of some commits that still count, read as they are written."""
+    parts = {}
+    for table in TABLES:
+        numbers = [number for number in group if ledger.output.exists(part_name(table, number))]
+        if numbers:
+            schemas = [ledger.output.schema(part_name(table, number)) for number in numbers]
+            schema = pa.unify_schemas(schemas, promote_options="default")
+            size = sum(ledger.commit_bytes[number] for number in numbers)
+            parts[table] = Part(schema, _still_good(ledger, table, numbers, stale, schema), size)
+    return parts
+
+
+def _still_good(
+    ledger: Ledger, table: str, numbers: list[int], stale: Entries, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    for number in numbers:
+        rows = ledger.output.read_table(part_name(table, number))
+        gone = stale["key"][stale["commit"] == number]
+        if len(gone):
+            rows = _without(rows, gone)
+        # One commit may lack a manifest's column that another has.
+        yield pa.concat_tables([schema.empty_table(), rows], promote_options="default")
 
 
 def _without(table: pa.Table, inputs: Keys) -> pa.Table:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,15 @@ class RunKey:
 
     model_id: str
     config_id: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of a table that a commit writes, in pieces; ``size_bytes`` is before compression."""
+
+    schema: pa.Schema
+    tables: Iterable[pa.Table]
+    size_bytes: int
 
 
 class Ledger:
@@ -137,7 +147,7 @@ class Ledger:
     def commit(
         self,
         entries: Entries,
-        tables: dict[str, pa.Table],
+        tables: Mapping[str, Part],
         *,
         replaces: tuple[int, ...] = (),
     ) -> int:
@@ -153,11 +163,10 @@ class Ledger:
         self.next_number = number + 1
         entries = entries.copy()
         entries["commit"] = number
-        size = max((table.nbytes for table in tables.values()), default=0)
+        size = max((part.size_bytes for part in tables.values()), default=0)
         try:
-            for name, table in tables.items():
-                if table.num_rows:
-                    self.output.write_table(part_name(name, number), table)
+            for name, part in tables.items():
+                self.output.write_tables(part_name(name, number), part.schema, part.tables)
             self.output.write_table(
                 ledger_name(number), self._to_table(entries, {"replaces": replaces, "bytes": size})
             )
@@ -187,14 +196,19 @@ class Ledger:
 
     def _load(self) -> None:
         numbers = [int(name.removesuffix(".parquet")) for name in _parts(self.output, FOLDER)]
-        found = {number: self.output.read_table(ledger_name(number)) for number in numbers}
-        meta = {number: json.loads(table.schema.metadata[_META]) for number, table in found.items()}
+        meta = {
+            number: json.loads(self.output.schema(ledger_name(number)).metadata[_META])
+            for number in numbers
+        }
         replaced = {old for item in meta.values() for old in item["replaces"]}
-        for number in sorted(replaced & set(found)):
+        for number in sorted(replaced & set(numbers)):
             self.output.delete(ledger_name(number))
-        alive = sorted(set(found) - replaced)
+        alive = sorted(set(numbers) - replaced)
         self.commit_bytes = {number: meta[number]["bytes"] for number in alive}
-        self._chunks = [self._from_table(found[number], number) for number in alive]
+        self._chunks = [
+            self._from_table(self.output.read_table(ledger_name(number)), number)
+            for number in alive
+        ]
         if any(not _is_part(name) for name in self.output.names("videos", suffix=".parquet")):
             raise OutputError(
                 f"{self.output.root} holds tables that 'analyze' or others have written: choose "
@@ -214,18 +228,26 @@ class Ledger:
             self.output.delete(part_name(table, number))
 
     def _to_table(self, entries: Entries, meta: dict[str, Any]) -> pa.Table:
-        runs = [self.runs[index] for index in entries["run"]]
         columns = {
             "input_key": _to_binary(entries["key"]),
             "size_bytes": pa.array(entries["size_bytes"]),
             "modified_ns": pa.array(entries["modified_ns"]),
             "content_id": _to_binary(entries["content"], mask=~entries["has_content"]),
-            "status": pa.array([STATUSES[code] for code in entries["status"]], pa.string()),
+            "status": pa.DictionaryArray.from_arrays(
+                pa.array(entries["status"]), pa.array(STATUSES)
+            ),
             "digest": _to_binary(entries["digest"]),
-            "model_id": pa.array([run.model_id for run in runs], pa.string()),
-            "config_id": pa.array([run.config_id for run in runs], pa.string()),
+            "model_id": self._of_runs(entries, [run.model_id for run in self.runs]),
+            "config_id": self._of_runs(entries, [run.config_id for run in self.runs]),
         }
         return pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
+
+    @staticmethod
+    def _of_runs(entries: Entries, values: list[str]) -> pa.Array:
+        # No index of a dictionary may have a value twice.
+        names = list(dict.fromkeys(values))
+        places = np.array([names.index(value) for value in values], dtype=np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(places[entries["run"]]), pa.array(names))
 
     def _from_table(self, table: pa.Table, number: int) -> Entries:
         entries = np.zeros(table.num_rows, dtype=ENTRY)
@@ -236,17 +258,17 @@ class Ledger:
         entries["modified_ns"] = table["modified_ns"].to_numpy()
         entries["has_content"] = table["content_id"].is_valid().to_numpy()
         entries["content"] = _from_binary(table["content_id"].fill_null(bytes(KEY.itemsize)))
-        entries["status"] = _codes(table["status"], list(STATUSES))
+        entries["status"] = _codes(table["status"].cast(pa.string()), list(STATUSES))
         entries["digest"] = _from_binary(table["digest"])
         entries["commit"] = number
-        pairs = table.select(["model_id", "config_id"]).group_by(["model_id", "config_id"])
-        known = [RunKey(**pair) for pair in pairs.aggregate([]).to_pylist()]
-        for run in known:
+        models = table["model_id"].cast(pa.string()).combine_chunks().dictionary_encode()
+        configs = table["config_id"].cast(pa.string()).combine_chunks().dictionary_encode()
+        pairs = np.stack([models.indices.to_numpy(), configs.indices.to_numpy()])
+        for model, config in np.unique(pairs, axis=1).T:
+            run = RunKey(models.dictionary[model].as_py(), configs.dictionary[config].as_py())
             if run not in self.runs:
                 self.runs.append(run)
-            same = np.asarray(table["model_id"].to_numpy(zero_copy_only=False) == run.model_id)
-            same &= table["config_id"].to_numpy(zero_copy_only=False) == run.config_id
-            entries["run"][same] = self.runs.index(run)
+            entries["run"][(pairs == [[model], [config]]).all(axis=0)] = self.runs.index(run)
         return entries
 
 

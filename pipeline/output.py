@@ -7,7 +7,7 @@ to disk and renamed; on object stores it is put in one request, which is seen wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,9 +58,23 @@ class Output:
         write_whole(path, lambda temporary: temporary.write_bytes(data))
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a Parquet file. The table is held in memory a second time, compressed."""
+        """Write a Parquet file. The table is held in memory a second time, compressed.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.write_tables(name, table.schema, [table])
+
+    def write_tables(self, name: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+        """Write tables, one after the other, as the row groups of one Parquet file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
         self.write(name, memoryview(sink.getvalue()))
 
     def read(self, name: str) -> bytes:

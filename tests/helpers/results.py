@@ -258,15 +258,17 @@ class StandInListing:
 
 def fail_write_table(patch: pytest.MonkeyPatch, nth: int) -> None:
     """Let the n-th table from now on fail to be written, as on a full disk."""
-    real, calls = Output.write_table, [0]
+    real, calls = Output.write_tables, [0]
 
-    def write_table(self: Output, name: str, table: pa.Table) -> None:
+    def write_tables(
+        self: Output, name: str, schema: pa.Schema, tables: Iterable[pa.Table]
+    ) -> None:
         calls[0] += 1
         if calls[0] == nth:
             raise OSError(28, "No space left on device", name)
-        real(self, name, table)
+        real(self, name, schema, tables)
 
-    patch.setattr(Output, "write_table", write_table)
+    patch.setattr(Output, "write_tables", write_tables)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,7 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightsound.pipeline.keys import keys_from_hex, make_keys
-from sightsound.pipeline.ledger import ENTRY, Ledger, RunKey, ledger_name, part_name
+from sightsound.pipeline.ledger import ENTRY, Ledger, Part, RunKey, ledger_name, part_name
 from sightsound.pipeline.manifests import SourceError
 from sightsound.pipeline.output import Output, OutputError
 
@@ -239,7 +239,8 @@ def test_replaced_commits_still_beside_the_new_one_are_removed(tmp_path, monkeyp
         name: Output(str(tmp_path)).read_table(part_name(name, first)) for name in ("videos",)
     }
     monkeypatch.setattr(ledger, "forget", lambda numbers: None)
-    ledger.commit(ledger.entries[:1], tables, replaces=(first,))
+    parts = {name: Part(rows.schema, [rows], rows.nbytes) for name, rows in tables.items()}
+    ledger.commit(ledger.entries[:1], parts, replaces=(first,))
     assert sorted(uris(tmp_path)) == ["/a", "/a", "/b"]
     again = open_ledger(tmp_path)
     assert sorted(uris(tmp_path)) == ["/a", "/b"]
