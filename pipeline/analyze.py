@@ -86,6 +86,12 @@ def _writer(out: Path, bundle: Bundle, config: Config) -> ResultWriter:
         raise OutputError(
             f"{out} holds the results of 'batch', which would be replaced: choose another --out."
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{out} cannot be used for results ({error.strerror}): choose another --out."
+        ) from error
     return ResultWriter(
         out,
         bundle.tasks,

@@ -93,7 +93,7 @@ class Assembly:
                 stage="decode",
                 code="damaged",
                 message=f"{self.uri} is damaged in {n_corrupt} of {len(windows)} windows, which "
-                "are marked corrupt; the rest is labelled.",
+                "are marked corrupt and labelled from what could be decoded.",
             )
         if self.plan.truncated:
             claimed_s = self.info.claimed_duration_s or 0.0

@@ -199,7 +199,7 @@ class _Batch:
 
     def _say_what_is_known(self) -> None:
         n_todo = int(np.count_nonzero(self.todo))
-        text = f"{len(self._listing)} inputs"
+        text = f"{len(self._listing)} input" + "s" * (len(self._listing) != 1)
         if self._listing.n_repeated:
             text += f" ({self._listing.n_repeated} named again, which count once)"
         if self.counts.n_before:
@@ -215,6 +215,7 @@ class _Batch:
 
     def work(self, address: str | None, make_handler: MakeHandler, metrics: Path | None) -> None:
         """Do what is to be done."""
+        self._console.print("Starting Ray and its workers (about 10 s) ...")
         with (
             RayEngine(self._config, address=address, make_handler=make_handler) as engine,
             # Ray takes SIGTERM for itself when it starts.
@@ -230,6 +231,11 @@ class _Batch:
                 if orphans.any():
                     self._run_rounds(engine, watch, orphans)
                 self._copy_duplicates()
+            except KeyboardInterrupt:
+                self._committer.commit()
+                n_done = self.counts.n_before + self.counts.n_done
+                self._console.print(f"{n_done} of {self.counts.n_inputs} inputs are done and kept.")
+                raise
             except TooManyFailedError:
                 for line in self._reasons.lines():
                     self._console.print(line, soft_wrap=True, markup=False)

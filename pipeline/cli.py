@@ -26,6 +26,24 @@ config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 app.add_typer(config_app, name="config")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sightsound {version('sightsound')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    pass
+
+
 class Format(StrEnum):
     """How results are shown."""
 
@@ -38,7 +56,11 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One setting, such as window.length_s=10.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        help="One setting, such as window.length_s=10; may be repeated.",
+        metavar="KEY=VALUE",
+    ),
 ]
 ModelOption = Annotated[
     str | None,
@@ -60,8 +82,8 @@ def analyze(
 ) -> None:
     """Label files and show the labels as a timeline.
 
-    Exit status: 0 all inputs ok; 3 some partial or failed; 2 wrong command line or
-    configuration; 1 the run itself failed.
+    Exit status: 0 all inputs ok; 3 some partial or failed; 2 wrong command line or configuration;
+    1 the run itself failed; 130 interrupted.
     """
     from sightsound.models.errors import BundleError, ModelError
     from sightsound.pipeline.analyze import analyze as run
@@ -87,7 +109,7 @@ def batch(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders, globs, manifests (CSV, Parquet, text) or URIs.",
+            help="Files, folders, globs, manifests (.csv, .tsv, .parquet, .txt) or URIs.",
             metavar="SOURCE...",
         ),
     ],
@@ -107,7 +129,9 @@ def batch(
     max_failed: Annotated[
         str | None,
         typer.Option(
-            "--max-failed", help="Stop when more than so many fail: 20, or 5%.", metavar="N"
+            "--max-failed",
+            help="Stop when more than so many fail in this run: 20, or 5%.",
+            metavar="N",
         ),
     ] = None,
     metrics: Annotated[
@@ -117,8 +141,8 @@ def batch(
 ) -> None:
     """Label everything under the sources with Ray; go on where an earlier run stopped.
 
-    Exit status: 0 all inputs ok; 3 some partial or failed; 2 wrong command line or
-    configuration; 1 the run itself failed.
+    Exit status: 0 all inputs ok; 3 some partial or failed; 2 wrong command line or configuration;
+    1 the run itself failed, or --max-failed stopped it; 130 interrupted.
     """
     from sightsound.models.errors import BundleError, ModelError
     from sightsound.pipeline.accounts import AccountingError
@@ -151,7 +175,7 @@ def batch(
         _stop(_broken_run(error), EXIT_RUN_FAILED)
     except KeyboardInterrupt:
         _stop(
-            "Interrupted. What was finished is kept; run the same command again to go on.",
+            "Interrupted; run the same command again to go on.",
             EXIT_INTERRUPTED,
         )
     raise typer.Exit(status)

@@ -31,9 +31,18 @@ def show_models() -> None:
                 str(backbone.embedding_dim),
                 backbone.origin,
                 backbone.licence,
-                "here" if here else f"missing: {backbone.weights.remedy()}",
+                "here" if here else "missing",
             )
+    for name in ("name", "weights"):
+        next(column for column in backbones.columns if column.header == name).no_wrap = True
     console.print(backbones)
+    remedies = {
+        backbone.weights.file: backbone.weights.remedy()
+        for backbone in (*VISUAL_BACKBONES.values(), *AUDIO_BACKBONES.values())
+        if backbone.weights.find() is None
+    }
+    for file, remedy in remedies.items():
+        console.print(f"Missing: {file} ({remedy}).", soft_wrap=True)
 
 
 def missing_weights(bundle_name: str) -> list[str]:
@@ -56,6 +65,6 @@ def _bundle_cells(name: str) -> tuple[str, str, str, str]:
     except ModelError:
         bundle = None
     if bundle is None:
-        return name, "", "", f"no: {missing[0]}"
+        return name, "", "", "no: weights are missing" if missing else "no"
     tasks = ", ".join(f"{task.name} ({len(task.labels)})" for task in bundle.tasks)
-    return name, tasks, str(float(bundle.fps)), "yes" if not missing else f"no: {missing[0]}"
+    return name, tasks, str(float(bundle.fps)), "yes" if not missing else "no: weights are missing"

@@ -37,7 +37,10 @@ class Output:
             if self.is_local:
                 os.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError) as error:
-            raise OutputError(f"{root} cannot be used for results: {error}.") from error
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(
+                f"{root} cannot be used for results ({reason}): choose another --out."
+            ) from error
 
     def path(self, name: str) -> str:
         """Where a file lies in its file system."""

@@ -13,14 +13,19 @@ from collections.abc import Callable
 
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.models.engines.base import choose_engine_name, create_engine
-from sightsound.models.errors import EngineError, ModelError
+from sightsound.models.errors import EngineError, ModelError, WeightsNotFoundError
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.slices import network_specs
 
 
 def check_weights(bundle: Bundle) -> None:
-    """Raise a ModelError naming the first weight file of the bundle that is missing or wrong."""
-    for backbone in (*bundle.visual, *bundle.audio):
+    """Raise a ModelError naming the weight files of the bundle that are missing, or one wrong."""
+    backbones = (*bundle.visual, *bundle.audio)
+    missing = [backbone.weights for backbone in backbones if backbone.weights.find() is None]
+    if len(missing) > 1:
+        files = ", ".join(weights.file for weights in missing)
+        raise WeightsNotFoundError(f"{files} were not found: {missing[0].remedy()}.")
+    for backbone in backbones:
         backbone.weights.path()
 
 

@@ -298,6 +298,8 @@ def _set_environment() -> None:
 
 def _quieten() -> None:
     """Ray Data tells of every lost block at length; a run accounts for them itself."""
+    # Of fewer inputs than workers, which is no trouble.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -93,7 +93,7 @@ def read_sources(sources: Sequence[str]) -> Iterator[pa.RecordBatch]:
     if not n_inputs:
         named = ", ".join(sources[:3]) + (f" and {len(sources) - 3} more" * (len(sources) > 3))
         raise SourceError(
-            f"{named or 'No sources'} hold no media files: name files, a folder that holds some, "
+            f"No media files in {named or 'no sources'}: name files, a folder that holds some, "
             "or a manifest that lists some."
         )
 

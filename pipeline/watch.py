@@ -90,11 +90,14 @@ class Watch:
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("labelling"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
+                # The one that gives way where the terminal is narrow.
                 TextColumn(
-                    "{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis")
+                    "{task.fields[text]}",
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
                 ),
+                expand=True,
                 console=self._console,
                 transient=True,
             )

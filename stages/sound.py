@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 import numpy as np
@@ -114,6 +115,15 @@ class SoundBlocks:
         )
 
 
+_BS775 = {
+    **dict.fromkeys(("FL", "FR"), 0.5),
+    "FC": 0.5**0.5,
+    **dict.fromkeys(("BL", "BR", "SL", "SR"), 0.5**1.5),
+    "BC": 0.5,
+    "LFE": 0.0,
+}
+
+
 class _Block:
     """One block, its own decoder, and the buffer that it fills at the source's rate."""
 
@@ -183,10 +193,9 @@ class _Block:
         if self._position is None:
             self._position = 0
         for part in self._to_float.resample(frame):
-            n_channels = part.layout.nb_channels
-            mean = np.full(n_channels, 1 / n_channels, dtype=np.float32)
+            weights = _mono_weights(tuple(channel.name for channel in part.layout.channels))
             samples = part.to_ndarray().astype(np.float32, copy=False)
-            self._write(samples.reshape(-1, n_channels) @ mean)
+            self._write(samples.reshape(-1, len(weights)) @ weights)
 
     def _write(self, mono: NDArray[np.float32]) -> None:
         assert self._position is not None
@@ -196,3 +205,16 @@ class _Block:
         if low < high:
             self._buffer[low:high] = mono[low - start : high - start]
         self.reached_s = self._begin_s + stop / self._rate
+
+
+@lru_cache
+def _mono_weights(channels: tuple[str, ...]) -> NDArray[np.float32]:
+    """What each channel counts for in mono, float32 (n_channels,).
+
+    Up to two count alike. More are mixed to stereo as ITU-R BS.775 has it (centre and surround
+    at -3 dB, no low-frequency effects), and the two sides then to their mean. Layouts with
+    channels that it does not know are mixed to the plain mean.
+    """
+    if len(channels) <= 2 or not set(channels) <= set(_BS775):
+        return np.full(len(channels), 1 / len(channels), dtype=np.float32)
+    return np.array([_BS775[name] for name in channels], dtype=np.float32)

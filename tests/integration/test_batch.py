@@ -198,7 +198,7 @@ def test_no_media_at_all_is_a_wrong_command_line(tmp_path):
     (tmp_path / "empty").mkdir()
     refused = batch(tmp_path / "empty", "--out", tmp_path / "out")
     assert refused.returncode == 2
-    assert "hold no media files" in refused.stderr
+    assert "No media files in" in refused.stderr
 
 
 def test_two_runs_do_not_write_to_one_place(media, tmp_path):

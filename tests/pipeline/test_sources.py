@@ -151,7 +151,7 @@ def test_name_that_is_not_utf8_becomes_a_uri(tmp_path):
 
 def test_no_media_at_all_is_an_error(tmp_path):
     make(tmp_path, "notes.md")
-    with pytest.raises(SourceError, match="hold no media files"):
+    with pytest.raises(SourceError, match="No media files in"):
         read(tmp_path)
 
 
