@@ -24,12 +24,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import material
 from contestants import HERE, SIGHTSOUND
 from measure import CommandFailedError, Usage, adopt_orphans, measure, use_cores
 from report import Target, conditions, table, target_table, write_section
+from tree_cpu import TreeCpu
 
 N_CLIPS, N_FEW = 300, 30
 
@@ -41,7 +43,9 @@ def run_engine(engine: str, clips: Sequence[Path], *, workers: int, work: Path) 
             *(str(SIGHTSOUND), engine, *map(str, clips), "--out", f"{folder}/out"),
             *("--set", f"workers.count={workers}"),
         ]
-        return measure([command], log=work / f"{engine}.log")
+        with TreeCpu() as tree:
+            usage = measure([command], log=work / f"{engine}.log")
+        return replace(usage, cpu_s=tree.cpu_s)
 
 
 def part_overhead(clips: Sequence[Path], *, runs: int, work: Path) -> tuple[str, list[Target]]:
