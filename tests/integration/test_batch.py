@@ -242,10 +242,15 @@ def many(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm_digest(many, tmp_path_factory) -> str:
+def calm(many, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("calm") / "out"
     assert batch(many, "--out", out).returncode == 0
-    return check_whole(out, uris_of(many))
+    return out
+
+
+@pytest.fixture(scope="module")
+def calm_digest(many, calm) -> str:
+    return check_whole(calm, uris_of(many))
 
 
 def test_killed_driver_loses_nothing(many, calm_digest, tmp_path):
@@ -272,8 +277,6 @@ def test_ctrl_c_commits_what_is_finished(many, calm_digest, tmp_path):
     assert check_whole(out, uris_of(many)) == calm_digest
 
 
-def test_parts_are_few_at_the_end(many, calm_digest, tmp_path):
-    out = tmp_path / "out"
-    assert batch(many, "--out", out).returncode == 0
-    assert n_commits(out) == 1
-    assert pq.read_schema(next((out / "videos").iterdir())).field("n_windows").type == pa.int32()
+def test_parts_are_few_at_the_end(calm):
+    assert n_commits(calm) == 1
+    assert pq.read_schema(next((calm / "videos").iterdir())).field("n_windows").type == pa.int32()
