@@ -48,6 +48,18 @@ def run_engine(engine: str, clips: Sequence[Path], *, workers: int, work: Path) 
         return replace(usage, cpu_s=tree.cpu_s)
 
 
+def wall_s(clips: Sequence[Path], *, workers: int, work: Path) -> float:
+    """Wall time of ``batch``, with nothing beside that reads how it fares."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        command = [
+            *(str(SIGHTSOUND), "batch", *map(str, clips), "--out", f"{folder}/out"),
+            *("--set", f"workers.count={workers}"),
+        ]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
 def part_overhead(clips: Sequence[Path], *, runs: int, work: Path) -> tuple[str, list[Target]]:
     """Steady-state CPU of both engines."""
     found: dict[str, list[tuple[Usage, Usage]]] = {"analyze": [], "batch": []}
@@ -101,7 +113,7 @@ def part_speedup(clips: Sequence[Path], *, runs: int, work: Path) -> tuple[str, 
     """Wall time with two workers and with one."""
     ratios, rows = [], []
     for number in range(runs):
-        walls = [run_engine("batch", clips, workers=count, work=work).wall_s for count in (1, 2)]
+        walls = [wall_s(clips, workers=count, work=work) for count in (1, 2)]
         ratios.append(walls[1] / walls[0])
         rows.append((f"{number + 1}", *(f"{wall:.1f}" for wall in walls), f"{ratios[-1]:.2f}"))
         print(f"round {number + 1}: {walls[0]:.1f} s with 1, {walls[1]:.1f} s with 2", flush=True)
