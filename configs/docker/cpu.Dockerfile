@@ -22,8 +22,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client rsync \
     && rm -rf /var/lib/apt/lists/*
 
-# From PyTorch's CPU index: the default wheels bring some GB of CUDA along.
-RUN pip install --index-url https://download.pytorch.org/whl/cpu \
+# With --build-arg TORCH_INDEX=URL, PyTorch's index of CPU wheels, the image is some GB smaller: the
+# default wheels bring CUDA along.
+ARG TORCH_INDEX=
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "torch>=2.11" "torchvision>=0.26" "torchaudio>=2.11"
 
 # Ray's version is that of every node and driver; boto3 is for the launcher on AWS.
