@@ -25,7 +25,7 @@ RUN apt-get update \
 # With --build-arg TORCH_INDEX=URL, PyTorch's index of CPU wheels, the image is some GB smaller: the
 # default wheels bring CUDA along.
 ARG TORCH_INDEX=
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+RUN env ${TORCH_INDEX:+"PIP_INDEX_URL=$TORCH_INDEX"} pip install \
     "torch>=2.11" "torchvision>=0.26" "torchaudio>=2.11"
 
 # Ray's version is that of every node and driver; boto3 is for the launcher on AWS.
