@@ -15,7 +15,6 @@ RESULTS.md, each part in its own section.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ from contestants import (
     rounds_table,
 )
 from measure import CommandFailedError, adopt_orphans, measure, use_cores
-from report import Target, conditions, table, target_table, write_section
+from report import Target, publish, table
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -131,18 +130,13 @@ def real_files(given: Sequence[Path]) -> list[Path]:
     return found or [material.clip_path("bigbuckbunny.mp4"), material.clip_path("bikes.mp4")]
 
 
-def _default_work() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "sightsound-benchmarks"
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=int, default=10, help="length of the made file")
     parser.add_argument("--runs", type=int, default=3, help="rounds of each comparison")
     parser.add_argument("--real", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--model", default="default", help="bundle that analyze uses")
-    parser.add_argument("--work", type=Path, default=_default_work(), help="for made files")
+    parser.add_argument("--work", type=Path, default=material.default_work(), help="for made files")
     parser.add_argument("--cores", type=int, default=2, help="processor cores to use")
     parser.add_argument("--memory", action="store_true", help="also the hour-long file")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
@@ -175,12 +169,8 @@ def main() -> int:
             text, targets = parts[name]()
         except CommandFailedError as error:
             sys.exit(f"benchmarks/analyze.py: {error}")
-        all_met &= all(target.met for target in targets)
-        section = f"## analyze: {name}\n\n{conditions(setting.n_cores)}\n\n{text}\n\n"
-        section += target_table(targets)
-        print(f"\n{section}\n", flush=True)
-        if not arguments.no_write:
-            write_section(HERE / "RESULTS.md", f"analyze-{name}", section)
+        write = not arguments.no_write
+        all_met &= publish(f"analyze: {name}", text, targets, n_cores=setting.n_cores, write=write)
     return 0 if all_met else 1
 
 

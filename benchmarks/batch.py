@@ -30,7 +30,7 @@ from pathlib import Path
 import material
 from contestants import HERE, SIGHTSOUND
 from measure import CommandFailedError, Usage, adopt_orphans, measure, use_cores
-from report import Target, conditions, table, target_table, write_section
+from report import Target, publish, table
 from tree_cpu import TreeCpu
 
 N_CLIPS, N_FEW = 300, 30
@@ -199,10 +199,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="*", choices=names, default=names)
     parser.add_argument("--runs", type=int, default=3, help="rounds of each comparison")
     parser.add_argument("--entries", type=int, default=1_000_000, help="lines of the manifest")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    parser.add_argument(
-        "--work", type=Path, default=Path(cache) / "sightsound-benchmarks", help="for made files"
-    )
+    parser.add_argument("--work", type=Path, default=material.default_work(), help="for made files")
     parser.add_argument("--cores", type=int, default=2, help="processor cores to use")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     return parser.parse_args()
@@ -226,12 +223,8 @@ def main() -> int:
                 text, targets = part(clips, runs=arguments.runs, work=work)
         except CommandFailedError as error:
             sys.exit(f"benchmarks/batch.py: {error}")
-        all_met &= all(target.met for target in targets)
-        section = f"## batch: {name}\n\n{conditions(n_cores)}\n\n{text}\n\n"
-        section += target_table(targets)
-        print(f"\n{section}\n", flush=True)
-        if not arguments.no_write:
-            write_section(HERE / "RESULTS.md", f"batch-{name}", section)
+        write = not arguments.no_write
+        all_met &= publish(f"batch: {name}", text, targets, n_cores=n_cores, write=write)
     return 0 if all_met else 1
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -65,6 +66,12 @@ _SCENES = (
     _Scene(clip=_BIKES, from_s=5, begin=(0.55, 0.5, 0.70), end=(0.40, 0.5, 0.60)),
     _Scene(clip=_BUNNY, from_s=0, begin=(0.50, 0.5, 0.98), end=(0.50, 0.5, 0.98)),
 )
+
+
+def default_work() -> Path:
+    """Where made files are kept unless another folder is named."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "sightsound-benchmarks"
 
 
 def clip_path(name: str) -> Path:

@@ -22,7 +22,6 @@ same task (of 6 good clips and 5 broken inputs, 2 good clips were left).
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -238,10 +237,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers to try")
     names = (BATCH, RAY_DATA, DAFT)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="contestants")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    parser.add_argument(
-        "--work", type=Path, default=Path(cache) / "sightsound-benchmarks", help="for made files"
-    )
+    parser.add_argument("--work", type=Path, default=material.default_work(), help="for made files")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds a run may take")
     parser.add_argument("--cores", type=int, default=2, help="processor cores to use")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")

@@ -78,6 +78,19 @@ def write_section(path: Path, name: str, text: str) -> None:
     path.write_text(after, encoding="utf-8")
 
 
+def publish(title: str, text: str, targets: Sequence[Target], *, n_cores: int, write: bool) -> bool:
+    """Print a part's section and put it into RESULTS.md; whether all targets are met.
+
+    ``title`` is ``BENCHMARK: PART``.
+    """
+    section = f"## {title}\n\n{conditions(n_cores)}\n\n{text}\n\n{target_table(targets)}"
+    print(f"\n{section}\n", flush=True)
+    if write:
+        results = Path(__file__).resolve().parent / "RESULTS.md"
+        write_section(results, title.replace(": ", "-"), section)
+    return all(target.met for target in targets)
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

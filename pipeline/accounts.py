@@ -15,7 +15,7 @@ from sightsound.models.bundle import Bundle
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.digest import run_digest
 from sightsound.pipeline.identity import identity
-from sightsound.pipeline.keys import KeyIndex, make_keys
+from sightsound.pipeline.keys import KeyIndex, rows_of_inputs
 from sightsound.pipeline.ledger import STATUSES, Ledger, part_name
 from sightsound.pipeline.listing import Listing
 from sightsound.pipeline.output import Output
@@ -82,12 +82,8 @@ def _reasons(ledger: Ledger, listing: Listing) -> Reasons:
         table = ledger.output.read_table(part_name("videos", number), columns=columns)
         n_rows += table.num_rows
         table = table.filter(pc.not_equal(table["status"], "ok"))
-        mine = inputs.find(make_keys(table["uri"].to_pylist())) >= 0
-        for row, is_mine in zip(table.to_pylist(), mine, strict=True):
-            if is_mine:
-                reasons.add(
-                    row["status"], row["error_stage"], row["error_code"], row["error_message"]
-                )
+        for row in table.filter(rows_of_inputs(table["uri"], inputs)).to_pylist():
+            reasons.add(row["status"], row["error_stage"], row["error_code"], row["error_message"])
     if n_rows != len(ledger.entries):
         raise AccountingError(
             f"The videos table has {n_rows} rows for {len(ledger.entries)} inputs in the ledger: "

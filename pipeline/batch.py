@@ -29,7 +29,7 @@ from sightsound.pipeline.compact import compact
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.decoding import make_grid
 from sightsound.pipeline.duplicates import Duplicates
-from sightsound.pipeline.ledger import STATUSES, Ledger, RunKey
+from sightsound.pipeline.ledger import FAILED, Ledger, RunKey
 from sightsound.pipeline.listing import Listing
 from sightsound.pipeline.output import Output
 from sightsound.pipeline.prepare import prepare
@@ -39,12 +39,12 @@ from sightsound.pipeline.sources import read_sources
 from sightsound.pipeline.stored_slices import StoredSlices
 from sightsound.pipeline.tasks import make_handler
 from sightsound.pipeline.watch import Reasons, RunCounts, Watch
+from sightsound.stages.records import VideoResult
 from sightsound.stages.segment import Segments
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3
 _LEAST_FOR_PERCENT = 20
-_FAILED = STATUSES.index("failed")
 
 
 class TooManyFailedError(Exception):
@@ -295,7 +295,7 @@ class _Batch:
                 self.max_failed.check(self.counts.statuses)
         return this_round.missing
 
-    def _finish(self, source: Input, result: Any) -> None:
+    def _finish(self, source: Input, result: VideoResult) -> None:
         self.counts.statuses[result.status] += 1
         if result.failure is not None:
             failure = result.failure
@@ -373,7 +373,7 @@ def _is_done(ledger: Ledger, listing: Listing, *, retry_failed: bool) -> NDArray
     same = entries["size_bytes"][places] == listing.size_bytes[there]
     same &= entries["modified_ns"][places] == listing.modified_ns[there]
     if retry_failed:
-        same &= entries["status"][places] != _FAILED
+        same &= entries["status"][places] != FAILED
     done = there.copy()
     done[there] = same
     return done

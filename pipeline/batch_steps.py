@@ -99,6 +99,13 @@ class End:
     is_stored: bool = False
 
 
+def input_block(positions: list[int], uris: list[str]) -> pa.Table:
+    """A block of inputs, as Inspect and identify take it."""
+    return pa.table(
+        {"position": pa.array(positions, pa.int64()), "uri": pa.array(uris, pa.string())}
+    )
+
+
 def pack(group: list[Any]) -> pa.Table:
     """A group as the one row of a block."""
     return pa.table({"group": [pickle.dumps(group)]}, schema=GROUP_SCHEMA)

@@ -20,15 +20,7 @@ from sightsound.pipeline.digest import video_digest
 from sightsound.pipeline.keys import KEY, keys_from_hex
 from sightsound.pipeline.ledger import ENTRY, STATUSES, Entries, Ledger, Part
 from sightsound.stages.records import VideoResult
-from sightsound.stages.tables import (
-    SEGMENTS_SCHEMA,
-    TABLES,
-    VIDEOS_SCHEMA,
-    segment_row,
-    video_row,
-    window_row,
-    windows_schema,
-)
+from sightsound.stages.tables import TABLES, result_rows, table_schemas
 
 _CHUNK = 256
 
@@ -66,11 +58,7 @@ class Committer:
         self._tasks = tasks
         self._options = output
         self._commit_s = commit_s
-        self._schemas = {
-            "videos": pa.schema([*VIDEOS_SCHEMA, *extra]),
-            "windows": windows_schema(tasks, embedding=output.embedding),
-            "segments": SEGMENTS_SCHEMA,
-        }
+        self._schemas = table_schemas(tasks, embedding=output.embedding, extra=extra)
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self._tables: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._held_bytes = dict.fromkeys(TABLES, 0)
@@ -89,19 +77,15 @@ class Committer:
             OSError: the commit cannot be written.
         """
         run = self._ledger.run
-        video = video_row(result, model_id=run.model_id, config_id=run.config_id)
-        windows = [
-            window_row(
-                result,
-                scored,
-                self._tasks,
-                top_k=self._options.top_k,
-                embedding=self._options.embedding,
-            )
-            for scored in result.windows
-        ]
-        segments = [segment_row(result, segment) for segment in result.segments]
-        self.add_rows(source, video, windows, segments)
+        rows = result_rows(
+            result,
+            self._tasks,
+            model_id=run.model_id,
+            config_id=run.config_id,
+            top_k=self._options.top_k,
+            embedding=self._options.embedding,
+        )
+        self.add_rows(source, *rows)
 
     def add_rows(
         self,

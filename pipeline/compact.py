@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sightsound.pipeline.keys import KeyIndex, Keys, make_keys
+from sightsound.pipeline.keys import KeyIndex, rows_of_inputs
 from sightsound.pipeline.ledger import Entries, Ledger, Part, part_name
 from sightsound.stages.tables import TABLES
 
@@ -75,14 +75,6 @@ def _still_good(
         rows = ledger.output.read_table(part_name(table, number))
         gone = stale["key"][stale["commit"] == number]
         if len(gone):
-            rows = _without(rows, gone)
+            rows = rows.filter(pc.invert(rows_of_inputs(rows["uri"], KeyIndex(gone))))
         # One commit may lack a manifest's column that another has.
         yield pa.concat_tables([schema.empty_table(), rows], promote_options="default")
-
-
-def _without(table: pa.Table, inputs: Keys) -> pa.Table:
-    """The rows that are not of these inputs."""
-    uris = pc.unique(table["uri"])
-    is_gone = KeyIndex(inputs).find(make_keys(uris.to_pylist())) >= 0
-    gone = uris.filter(pa.array(is_gone))
-    return table.filter(pc.invert(pc.is_in(table["uri"], value_set=gone)))

@@ -48,67 +48,16 @@ def make_grid(config: Config, bundle: Bundle) -> Grid:
     )
 
 
-class SliceDecoder:
-    """The first half of a slice: decode, without a model. A GPU host has it done elsewhere."""
-
-    def __init__(self, config: Config, bundle: Bundle) -> None:
-        self._grid = make_grid(config, bundle)
-        formats = [backbone.log_mel for backbone in bundle.audio]
-        self._decode = Decode(
-            tuple(dict.fromkeys(backbone.view for backbone in bundle.visual)),
-            sample_rate_hz=formats[0].sample_rate_hz if formats else None,
-            sound_margin_s=max(
-                (item.patch_samples / 2 / item.sample_rate_hz for item in formats), default=0.0
-            ),
-        )
-
-    def stream(
-        self,
-        info: MediaInfo,
-        plan: VideoPlan,
-        piece: Slice,
-        *,
-        in_full: bool,
-        report: DecodeReport,
-        on_progress: Callable[[], None],
-    ) -> Iterator[DecodedFrame | DecodedSound]:
-        """Frames and sound as they are decoded; ``report`` fills on the way.
-
-        Raises:
-            PlanMismatchError: a planned frame did not come; decode ``in_full``.
-            StageError: the file can no longer be read.
-        """
-        return self._decode(
-            info, plan, piece, in_full=in_full, report=report, on_progress=on_progress
-        )
-
-    def __call__(
-        self,
-        info: MediaInfo,
-        plan: VideoPlan,
-        piece: Slice,
-        *,
-        on_progress: Callable[[], None] = lambda: None,
-    ) -> DecodedSlice:
-        """Decode a slice whole: some 20 MB a minute for each view of the default models.
-
-        Raises:
-            StageError: the file can no longer be read.
-        """
-        for in_full in (False, True):
-            report, clock = DecodeReport(), StageClock()
-            stream = self.stream(
-                info, plan, piece, in_full=in_full, report=report, on_progress=on_progress
-            )
-            try:
-                with clock("decode"):
-                    events = tuple(stream)
-            except PlanMismatchError:
-                continue
-            return DecodedSlice(
-                events=events, report=report, decoded_in_full=in_full, stage_s=clock.seconds
-            )
-        raise AssertionError("a full decode follows no plan")
+def make_decode(bundle: Bundle) -> Decode:
+    """The decode stage that gives what the bundle's backbones look at and listen to."""
+    formats = [backbone.log_mel for backbone in bundle.audio]
+    return Decode(
+        tuple(dict.fromkeys(backbone.view for backbone in bundle.visual)),
+        sample_rate_hz=formats[0].sample_rate_hz if formats else None,
+        sound_margin_s=max(
+            (item.patch_samples / 2 / item.sample_rate_hz for item in formats), default=0.0
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +68,30 @@ class DecodedSlice:
     report: DecodeReport
     decoded_in_full: bool
     stage_s: dict[str, float]
+
+
+def decode_slice(
+    decode: Decode,
+    info: MediaInfo,
+    plan: VideoPlan,
+    piece: Slice,
+    *,
+    on_progress: Callable[[], None] = lambda: None,
+) -> DecodedSlice:
+    """Decode a slice whole: some 20 MB a minute for each view of the default models.
+
+    Raises:
+        StageError: the file can no longer be read.
+    """
+    for in_full in (False, True):
+        report, clock = DecodeReport(), StageClock()
+        stream = decode(info, plan, piece, in_full=in_full, report=report, on_progress=on_progress)
+        try:
+            with clock("decode"):
+                events = tuple(stream)
+        except PlanMismatchError:
+            continue
+        return DecodedSlice(
+            events=events, report=report, decoded_in_full=in_full, stage_s=clock.seconds
+        )
+    raise AssertionError("a full decode follows no plan")

@@ -7,22 +7,19 @@ that the ledger knows already, from a file since moved or touched, is not decode
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sightsound.pipeline.batch_steps import input_block
 from sightsound.pipeline.commit import Input
-from sightsound.pipeline.keys import KEY, KeyIndex, keys_from_hex, make_keys
-from sightsound.pipeline.ledger import STATUSES, Ledger, part_name
+from sightsound.pipeline.keys import KEY, KeyIndex, keys_from_hex, make_keys, rows_of_inputs
+from sightsound.pipeline.ledger import FAILED, Ledger, part_name
 from sightsound.pipeline.listing import Listing
+from sightsound.stages.tables import TABLES, ResultRows
 
 _BLOCK_BYTES, _MOST_IN_BLOCK = 64 << 20, 256
-_FAILED = STATUSES.index("failed")
-
-Rows = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
 
 
 class Duplicates:
@@ -56,12 +53,12 @@ class Duplicates:
             ):
                 size = int(self._listing.size_bytes[position])
                 if uris and (held + size > _BLOCK_BYTES or len(uris) >= _MOST_IN_BLOCK):
-                    blocks.append(_block(positions, uris))
+                    blocks.append(input_block(positions, uris))
                     positions, uris, held = [], [], 0
                 positions.append(position)
                 uris.append(uri)
                 held += size
-        return [*blocks, _block(positions, uris)] if uris else blocks
+        return [*blocks, input_block(positions, uris)] if uris else blocks
 
     def take(self, table: pa.Table) -> None:
         """Note the contents of some inputs: position and content_id, null where unreadable."""
@@ -95,7 +92,7 @@ class Duplicates:
             return None
         return bytes(self._content[position]).hex()
 
-    def rows_of(self, inputs: list[Input]) -> Iterator[tuple[Input, Rows]]:
+    def rows_of(self, inputs: list[Input]) -> Iterator[tuple[Input, ResultRows]]:
         """The rows of copies, from those of the input that was labelled.
 
         Raises:
@@ -112,28 +109,23 @@ class Duplicates:
                     _renamed(originals[bytes(entries["key"][index])], inputs[index]),
                 )
 
-    def _read(self, number: int, keys: NDArray[np.void]) -> dict[bytes, Rows]:
+    def _read(self, number: int, keys: NDArray[np.void]) -> dict[bytes, ResultRows]:
         """The rows of some inputs of a commit, by input key."""
         wanted = KeyIndex(keys)
-        found: dict[bytes, Rows] = {}
-        names: dict[str, bytes] = {}
-        for table in ("videos", "windows", "segments"):
+        found: dict[str, ResultRows] = {}
+        for table in TABLES:
             name = part_name(table, number)
             if not self._ledger.output.exists(name):
                 continue
             rows = self._ledger.output.read_table(name)
-            uris = pc.unique(rows["uri"])
-            all_keys = make_keys(uris.to_pylist())
-            mine = uris.filter(pa.array(wanted.find(all_keys) >= 0))
-            names |= {uri: bytes(key) for uri, key in zip(uris.to_pylist(), all_keys, strict=True)}
-            for row in rows.filter(pc.is_in(rows["uri"], value_set=mine)).to_pylist():
-                key = names[row["uri"]]
+            for row in rows.filter(rows_of_inputs(rows["uri"], wanted)).to_pylist():
                 if table == "videos":
-                    found[key] = (row, [], [])
+                    found[row["uri"]] = (row, [], [])
                     continue
-                _, windows, segments = found[key]
+                _, windows, segments = found[row["uri"]]
                 (windows if table == "windows" else segments).append(row)
-        return found
+        keys_found = make_keys(found)
+        return {bytes(key): rows for key, rows in zip(keys_found, found.values(), strict=True)}
 
     def _same_size(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Inputs that have the size of another that is to be done."""
@@ -153,7 +145,7 @@ class Duplicates:
         places = self._ledger.find_contents(contents)
         if self._retry_failed:
             there = np.flatnonzero(places >= 0)
-            failed = self._ledger.entries["status"][places[there]] == _FAILED
+            failed = self._ledger.entries["status"][places[there]] == FAILED
             places[there[failed]] = -1
         return places
 
@@ -163,13 +155,7 @@ class Duplicates:
         return np.where(known >= 0, known, self._ledger.find_contents(self._content[positions]))
 
 
-def _block(positions: list[int], uris: list[str]) -> pa.Table:
-    return pa.table(
-        {"position": pa.array(positions, pa.int64()), "uri": pa.array(uris, pa.string())}
-    )
-
-
-def _renamed(rows: Rows, copy: Input) -> Rows:
+def _renamed(rows: ResultRows, copy: Input) -> ResultRows:
     """The rows as the copy has them. Its videos row costs nothing, and names its own path."""
     video, windows, segments = rows
     old = video["uri"]

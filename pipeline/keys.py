@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 KEY_BYTES = 16
@@ -59,3 +61,10 @@ class KeyIndex:
         mask = np.empty(len(last), dtype=bool)
         mask[self._order] = last
         return mask
+
+
+def rows_of_inputs(uris: pa.ChunkedArray, inputs: KeyIndex) -> pa.ChunkedArray:
+    """Which rows of a table, by its column ``uri``, are of these inputs."""
+    names = pc.unique(uris)
+    mine = inputs.find(make_keys(names.to_pylist())) >= 0
+    return pc.is_in(uris, value_set=names.filter(pa.array(mine)))

@@ -30,6 +30,7 @@ from sightsound.pipeline.output import Output, OutputError
 from sightsound.stages.tables import TABLES
 
 STATUSES = ("ok", "partial", "failed")
+FAILED = STATUSES.index("failed")
 FOLDER = "ledger"
 _META = b"sightsound"
 
@@ -115,7 +116,7 @@ class Ledger:
             entries["has_content"] & (entries["run"] == 0) & self.index.is_last()
         )
         # Where one went wrong and one did not, the one that did not.
-        failed = entries["status"][usable] == STATUSES.index("failed")
+        failed = entries["status"][usable] == FAILED
         usable = np.concatenate([usable[failed], usable[~failed]])
         found = KeyIndex(entries["content"][usable]).find(contents)
         places = np.full(len(contents), -1, dtype=np.int64)
@@ -168,7 +169,8 @@ class Ledger:
             for name, part in tables.items():
                 self.output.write_tables(part_name(name, number), part.schema, part.tables)
             self.output.write_table(
-                ledger_name(number), self._to_table(entries, {"replaces": replaces, "bytes": size})
+                part_name(FOLDER, number),
+                self._to_table(entries, {"replaces": replaces, "bytes": size}),
             )
         except OSError:
             with contextlib.suppress(OSError):  # The next to open the ledger removes them.
@@ -195,37 +197,36 @@ class Ledger:
         self._index = None
 
     def _load(self) -> None:
-        numbers = [int(name.removesuffix(".parquet")) for name in _parts(self.output, FOLDER)]
+        numbers = _numbers(self.output, FOLDER)
         meta = {
-            number: json.loads(self.output.schema(ledger_name(number)).metadata[_META])
+            number: json.loads(self.output.schema(part_name(FOLDER, number)).metadata[_META])
             for number in numbers
         }
         replaced = {old for item in meta.values() for old in item["replaces"]}
         for number in sorted(replaced & set(numbers)):
-            self.output.delete(ledger_name(number))
+            self.output.delete(part_name(FOLDER, number))
         alive = sorted(set(numbers) - replaced)
         self.commit_bytes = {number: meta[number]["bytes"] for number in alive}
         self._chunks = [
-            self._from_table(self.output.read_table(ledger_name(number)), number)
+            self._from_table(self.output.read_table(part_name(FOLDER, number)), number)
             for number in alive
         ]
-        if any(not _is_part(name) for name in self.output.names("videos", suffix=".parquet")):
+        n_videos = len(self.output.names("videos", suffix=".parquet"))
+        if n_videos != len(_numbers(self.output, "videos")):
             raise OutputError(
                 f"{self.output.root} holds tables that 'analyze' or others have written: choose "
                 "another --out, or delete them."
             )
         self.n_removed = self.output.remove_temporary_files()
         for table in TABLES:
-            for name in _parts(self.output, table):
-                if int(name.removesuffix(".parquet")) not in self.commit_bytes:
-                    self.output.delete(f"{table}/{name}")
-                    self.n_removed += 1
+            for number in set(_numbers(self.output, table)) - set(self.commit_bytes):
+                self.output.delete(part_name(table, number))
+                self.n_removed += 1
         self.next_number = max([*numbers, 0]) + 1
 
     def _delete_commit(self, number: int) -> None:
-        self.output.delete(ledger_name(number))
-        for table in TABLES:
-            self.output.delete(part_name(table, number))
+        for folder in (FOLDER, *TABLES):
+            self.output.delete(part_name(folder, number))
 
     def _to_table(self, entries: Entries, meta: dict[str, Any]) -> pa.Table:
         columns = {
@@ -272,22 +273,15 @@ class Ledger:
         return entries
 
 
-def ledger_name(number: int) -> str:
-    """The ledger's file of a commit."""
-    return f"{FOLDER}/{number:08d}.parquet"
+def part_name(folder: str, number: int) -> str:
+    """The part of a commit in a table or, in ``FOLDER``, the ledger's own."""
+    return f"{folder}/{number:08d}.parquet"
 
 
-def part_name(table: str, number: int) -> str:
-    """A table's part of a commit."""
-    return f"{table}/{number:08d}.parquet"
-
-
-def _parts(output: Output, folder: str) -> list[str]:
-    return [name for name in output.names(folder, suffix=".parquet") if _is_part(name)]
-
-
-def _is_part(name: str) -> bool:
-    return name.removesuffix(".parquet").isdigit()
+def _numbers(output: Output, folder: str) -> list[int]:
+    """The commits that have a file in a folder. Files of other names are not the ledger's."""
+    names = (name.removesuffix(".parquet") for name in output.names(folder, suffix=".parquet"))
+    return [int(name) for name in names if name.isdigit()]
 
 
 def _codes(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int8]:

@@ -90,17 +90,11 @@ class RayEngine:
 
         count = self._config.batch.max_workers or self._config.worker_count()
         try:
-            if self._address is None:
-                with _silent_stderr():
-                    self._start(ray, count)
-            else:
-                with _silent_stderr():
-                    ray.init(
-                        address=self._address, log_to_driver=False, logging_level=logging.ERROR
-                    )
-                if not self._config.batch.max_workers:
-                    cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-                    count = max(1, int(cores / self._config.batch.cpus_per_worker))
+            with _silent_stderr():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **self._place(count))
+            if self._address is not None and not self._config.batch.max_workers:
+                cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+                count = max(1, int(cores / self._config.batch.cpus_per_worker))
         except (
             ray.exceptions.RayError,
             ConnectionError,
@@ -127,15 +121,16 @@ class RayEngine:
         )
         return self
 
-    def _start(self, ray: Any, n_workers: int) -> None:
-        ray.init(
-            address="local",
-            num_cpus=max(1, round(n_workers * self._config.batch.cpus_per_worker)),
-            object_store_memory=self._config.batch.object_store_bytes,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    def _place(self, n_workers: int) -> dict[str, Any]:
+        """Which Ray: the cluster's, or one of this run's own."""
+        if self._address is not None:
+            return {"address": self._address}
+        return {
+            "address": "local",
+            "num_cpus": max(1, round(n_workers * self._config.batch.cpus_per_worker)),
+            "object_store_memory": self._config.batch.object_store_bytes,
+            "include_dashboard": False,
+        }
 
     def __exit__(self, *_: object) -> None:
         import ray

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from sightsound.pipeline.assemble import Assembly
-from sightsound.pipeline.batch_steps import End
+from sightsound.pipeline.batch_steps import End, input_block
 from sightsound.pipeline.commit import Input
 from sightsound.pipeline.stored_slices import Span, StoredSlices
 from sightsound.stages.records import Failure, VideoResult
@@ -32,7 +32,7 @@ class _Open:
 
     assembly: Assembly
     spans: dict[int, Span] = field(default_factory=dict)
-    died: Failure | None = None
+    has_died: bool = False
 
 
 class Round:
@@ -71,12 +71,7 @@ class Round:
             size = min(_MOST_IN_BLOCK, max(1, left // (_BLOCKS_A_WORKER * max(1, n_workers))))
             some = inputs[start : start + (1 if one_by_one else size)]
             blocks.append(
-                pa.table(
-                    {
-                        "position": pa.array([item.position for item in some], pa.int64()),
-                        "uri": pa.array([item.uri for item in some], pa.string()),
-                    }
-                )
+                input_block([item.position for item in some], [item.uri for item in some])
             )
             start += len(some)
         return blocks
@@ -105,7 +100,7 @@ class Round:
             return
         else:
             self._add(opened, end, on_slice)
-        if opened.died is not None and len(opened.spans) == opened.assembly.n_slices:
+        if opened.has_died and len(opened.spans) == opened.assembly.n_slices:
             self._put_aside(source)
         elif opened.assembly.failure or len(opened.spans) == opened.assembly.n_slices:
             del self._waiting[end.position], self._open[end.position]
@@ -118,7 +113,7 @@ class Round:
         opened.spans[end.index] = end.span
         if end.failure is not None:
             if end.is_death and not self._is_last:
-                opened.died = end.failure
+                opened.has_died = True
             assembly.lost[end.index] = end.failure, end.windows
         elif end.result is not None:
             on_slice(end)

@@ -13,7 +13,7 @@ from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.models.engines.base import Engine, create_engine
 from sightsound.models.networks import NetworkSpec
 from sightsound.pipeline.config import Config
-from sightsound.pipeline.decoding import DecodedSlice, SliceDecoder, StageClock, make_grid
+from sightsound.pipeline.decoding import DecodedSlice, StageClock, make_decode, make_grid
 from sightsound.stages.errors import PlanMismatchError
 from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
 from sightsound.stages.frames import DecodeReport
@@ -48,7 +48,7 @@ class SliceRunner:
     def __init__(self, config: Config) -> None:
         self.bundle = load_bundle(config.model)
         self.grid = make_grid(config, self.bundle)
-        self._decoder = SliceDecoder(config, self.bundle)
+        self._decode = make_decode(self.bundle)
         self._engine: Engine = create_engine(config.engine_options())
         self._visual = {
             backbone.name: self._engine.load(backbone.network()) for backbone in self.bundle.visual
@@ -111,7 +111,7 @@ class SliceRunner:
         on_progress: Callable[[], None],
     ) -> SliceResult:
         report = DecodeReport()
-        events = self._decoder.stream(
+        events = self._decode(
             info, plan, piece, in_full=in_full, report=report, on_progress=on_progress
         )
         return self._label(plan, piece, events, report, StageClock(), decoded_in_full=in_full)

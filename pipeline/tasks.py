@@ -8,7 +8,7 @@ from typing import Any
 
 from sightsound.models.bundle import load_bundle
 from sightsound.pipeline.config import Config, WorkerConfig
-from sightsound.pipeline.decoding import DecodedSlice, SliceDecoder, make_grid
+from sightsound.pipeline.decoding import DecodedSlice, decode_slice, make_decode, make_grid
 from sightsound.pipeline.slices import SliceRunner
 from sightsound.pipeline.workers import Handler, Limits, Outcome
 from sightsound.stages.errors import ErrorCode, StageError, StageName
@@ -66,7 +66,6 @@ class TaskHandler:
         self._config = config
         self._bundle = load_bundle(config.model)
         self._runner: SliceRunner | None = None
-        self._decoder: SliceDecoder | None = None
 
     def __call__(self, task: Task, alive: Callable[[], None]) -> Any:
         """Do one task.
@@ -78,7 +77,8 @@ class TaskHandler:
             if isinstance(task, InspectTask):
                 return self._inspect(task)
             if isinstance(task, DecodeTask):
-                return self._decode(task, alive)
+                decode = make_decode(self._bundle)
+                return decode_slice(decode, task.info, task.plan, task.piece, on_progress=alive)
             if self._runner is None:
                 self._runner = SliceRunner(self._config)
             if isinstance(task, LabelTask):
@@ -88,11 +88,6 @@ class TaskHandler:
             # Storage that fails while a file is read; what FFmpeg says of it is dealt with before.
             path = task.path if isinstance(task, InspectTask) else task.info.path
             raise file_error(path, stage_of(task), error) from error
-
-    def _decode(self, task: DecodeTask, alive: Callable[[], None]) -> DecodedSlice:
-        if self._decoder is None:
-            self._decoder = SliceDecoder(self._config, self._bundle)
-        return self._decoder(task.info, task.plan, task.piece, on_progress=alive)
 
     def _inspect(self, task: InspectTask) -> tuple[MediaInfo, VideoPlan]:
         plan = Plan(

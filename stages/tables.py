@@ -18,6 +18,9 @@ from sightsound.stages.records import Segment, TaskScores, VideoResult, WindowSc
 
 TABLES = ("videos", "windows", "segments")
 
+# The rows of one input in each of them.
+ResultRows = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
+
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 
 VIDEOS_SCHEMA = pa.schema(
@@ -80,6 +83,37 @@ def windows_schema(tasks: Sequence[Task], *, embedding: bool) -> pa.Schema:
     if embedding:
         fields.append(("embedding", pa.list_(pa.float32())))
     return pa.schema(fields)
+
+
+def table_schemas(
+    tasks: Sequence[Task], *, embedding: bool, extra: pa.Schema | None = None
+) -> dict[str, pa.Schema]:
+    """The schema of each table; ``extra`` are columns of the videos table beside its own."""
+    return {
+        "videos": pa.schema([*VIDEOS_SCHEMA, *(extra or ())]),
+        "windows": windows_schema(tasks, embedding=embedding),
+        "segments": SEGMENTS_SCHEMA,
+    }
+
+
+def result_rows(
+    result: VideoResult,
+    tasks: Sequence[Task],
+    *,
+    model_id: str,
+    config_id: str,
+    top_k: int,
+    embedding: bool,
+) -> ResultRows:
+    """All that the tables say of one input."""
+    return (
+        video_row(result, model_id=model_id, config_id=config_id),
+        [
+            window_row(result, scored, tasks, top_k=top_k, embedding=embedding)
+            for scored in result.windows
+        ],
+        [segment_row(result, segment) for segment in result.segments],
+    )
 
 
 def window_row(

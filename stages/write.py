@@ -16,17 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sightsound.models.bundle import Task
-from sightsound.stages.records import VideoResult, WindowScores
+from sightsound.stages.records import VideoResult
 from sightsound.stages.storage import write_whole
-from sightsound.stages.tables import (
-    SEGMENTS_SCHEMA,
-    TABLES,
-    VIDEOS_SCHEMA,
-    segment_row,
-    video_row,
-    window_row,
-    windows_schema,
-)
+from sightsound.stages.tables import TABLES, result_rows, table_schemas
 
 RUN_FILE = "run.json"
 
@@ -64,22 +56,21 @@ class ResultWriter:
         self._run = uuid.uuid4().hex[:12]
         self._n_parts = 0
         self._waiting: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-        self._schemas = {
-            "videos": VIDEOS_SCHEMA,
-            "windows": windows_schema(tasks, embedding=embedding),
-            "segments": SEGMENTS_SCHEMA,
-        }
+        self._schemas = table_schemas(tasks, embedding=embedding)
         for name in TABLES:
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, result: VideoResult) -> None:
         """Take the rows of one video; write a part where enough have gathered."""
-        rows = {
-            "videos": [video_row(result, model_id=self._model_id, config_id=self._config_id)],
-            "windows": [self._window_row(result, window) for window in result.windows],
-            "segments": [segment_row(result, segment) for segment in result.segments],
-        }
-        for name, found in rows.items():
+        video, windows, segments = result_rows(
+            result,
+            self._tasks,
+            model_id=self._model_id,
+            config_id=self._config_id,
+            top_k=self._top_k,
+            embedding=self._embedding,
+        )
+        for name, found in zip(TABLES, ([video], windows, segments), strict=True):
             if found:
                 self._waiting[name].append(pa.Table.from_pylist(found, schema=self._schemas[name]))
                 if sum(table.nbytes for table in self._waiting[name]) >= self._part_bytes:
@@ -96,9 +87,6 @@ class ResultWriter:
             for path in (self.folder / name).glob("*.parquet"):
                 if not path.name.startswith(self._run):
                     path.unlink()
-
-    def _window_row(self, result: VideoResult, scored: WindowScores) -> dict[str, Any]:
-        return window_row(result, scored, self._tasks, top_k=self._top_k, embedding=self._embedding)
 
     def _write_part(self, name: str) -> None:
         schema = self._schemas[name]

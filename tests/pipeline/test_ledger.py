@@ -31,7 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightsound.pipeline.keys import keys_from_hex, make_keys
-from sightsound.pipeline.ledger import ENTRY, Ledger, Part, RunKey, ledger_name, part_name
+from sightsound.pipeline.ledger import ENTRY, Ledger, Part, RunKey, part_name
 from sightsound.pipeline.manifests import SourceError
 from sightsound.pipeline.output import Output, OutputError
 
@@ -59,7 +59,7 @@ def uris(folder, table="videos"):
 def write_parts_without_an_entry(folder, number, *results):
     """What a run leaves that is killed between the parts and the entry."""
     assert commit(open_ledger(folder), *results) == number
-    (folder / ledger_name(number)).unlink()
+    (folder / part_name("ledger", number)).unlink()
 
 
 # What is committed

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sightsound.models.bundle import Task
-from sightsound.stages import write
+from sightsound.stages import tables, write
 from sightsound.stages.records import (
     AudioStreamInfo,
     Failure,
@@ -258,7 +258,7 @@ def test_a_run_without_results_still_has_three_readable_tables(tmp_path: Path) -
     for table in write.TABLES:
         (path,) = (folder / table).glob("*.parquet")
         assert pq.read_table(path).num_rows == 0
-    assert pq.read_table(folder / "videos").schema == write.VIDEOS_SCHEMA
+    assert pq.read_table(folder / "videos").schema == tables.VIDEOS_SCHEMA
 
 
 def test_parts_are_cut_by_bytes(tmp_path: Path) -> None:
