@@ -66,6 +66,8 @@ class OpenVinoEngine(Engine):
                 {
                     "INFERENCE_NUM_THREADS": self._threads,
                     "NUM_STREAMS": 1,
+                    # Left on, every worker process binds its thread to the same first core.
+                    "ENABLE_CPU_PINNING": False,
                     "INFERENCE_PRECISION_HINT": "bf16" if reduced else "f32",
                     "CACHE_DIR": str(cache_folder() / "compiled"),
                 },

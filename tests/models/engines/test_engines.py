@@ -1,5 +1,9 @@
 """The engines: which is chosen, that batches do not matter, that both give the same numbers."""
 
+import os
+import sys
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,6 +80,24 @@ def test_torch_result_of_a_row_does_not_depend_on_its_batch(torch_lite0, order, 
 def test_no_rows_give_no_rows(openvino_lite0):
     (nothing,) = openvino_lite0(FRAMES[:0])
     assert nothing.shape == (0, 1280)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the affinity of a thread")
+def test_openvino_leaves_its_thread_on_every_core(openvino_lite0):
+    """Worker processes that each bind theirs to the first core share that one."""
+    allowed, seen, ended = os.sched_getaffinity(0), set(), threading.Event()
+    inferring = threading.get_native_id()
+
+    def watch():
+        while not ended.is_set():
+            seen.add(frozenset(os.sched_getaffinity(inferring)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    openvino_lite0(FRAMES)
+    ended.set()
+    watcher.join()
+    assert seen == {frozenset(allowed)}
 
 
 def test_engines_agree_in_float32():
