@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml
 # Trains the default bundle anew; DATA has datasets/, media/ and weights/.
 DATA ?= ../shared
 bundle: $(STAMP)
-	@SIGHTSOUND_WEIGHTS=$(DATA)/weights $(BIN)/python -W ignore -m sightsound.pipeline.train_default \
+	@SIGHTSOUND_WEIGHTS=$(DATA)/weights $(BIN)/python -W ignore -m sightsound.pipeline.training.default_bundle.recipe \
 		--data $(DATA) --out models/bundles/default
 
 clean:

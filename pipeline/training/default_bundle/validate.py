@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sightsound.pipeline.train_batches import TrainSettings
-from sightsound.pipeline.train_fusion import ACTION, SCENE, train
-from sightsound.pipeline.train_material import Material
-from sightsound.pipeline.train_measure import agreement, predict
-from sightsound.pipeline.train_samples import Samples, joined
+from sightsound.pipeline.training.default_bundle.batches import TrainSettings
+from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE, train
+from sightsound.pipeline.training.default_bundle.material import Material
+from sightsound.pipeline.training.default_bundle.measure import agreement, predict
+from sightsound.pipeline.training.default_bundle.samples import Samples, joined
 
 
 @dataclass(frozen=True, kw_only=True)

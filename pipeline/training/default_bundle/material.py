@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
 from sightsound.models.backbones.x3d import X3D_XS
 from sightsound.models.backbones.yamnet import YAMNET
-from sightsound.pipeline.train_cache import FeatureCache, FileFeatures, Key
-from sightsound.pipeline.train_features import WINDOW_LENGTH_S, Recipe
-from sightsound.pipeline.train_measure import deal_folds, merge_look_alikes
-from sightsound.pipeline.train_samples import (
+from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
+from sightsound.pipeline.training.default_bundle.measure import deal_folds, merge_look_alikes
+from sightsound.pipeline.training.default_bundle.samples import (
     LabelSpace,
     Samples,
     SourceFile,
@@ -26,6 +25,7 @@ from sightsound.pipeline.train_samples import (
     list_sources,
     make_samples,
 )
+from sightsound.pipeline.training.features import WINDOW_LENGTH_S, Recipe
 from sightsound.stages.probe import content_id
 
 FPS = Fraction(2)

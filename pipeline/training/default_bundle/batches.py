@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from sightsound.pipeline.train_samples import Samples
+from sightsound.pipeline.training.default_bundle.samples import Samples
 
 _MOST_STILL_TOKENS = 2
 _FRAMES_SHOWN = (4, 4, 8, 17)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from sightsound.pipeline.train_batches import Batch, TrainSettings, draw_batch
-from sightsound.pipeline.train_samples import Samples
+from sightsound.pipeline.training.default_bundle.batches import Batch, TrainSettings, draw_batch
+from sightsound.pipeline.training.default_bundle.samples import Samples
 
 ACTION, SCENE = "action", "scene"
 

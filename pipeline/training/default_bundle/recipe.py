@@ -1,4 +1,4 @@
-"""The recipe of the default bundle: ``python -m sightsound.pipeline.train_default``.
+"""The recipe of the default bundle, to be run as a module (the README has the command).
 
 Extracts what is missing of the features, cross-validates the fusion and a linear student over
 the real clips, trains the fusion on everything but the test parts, and writes the bundle with a
@@ -27,28 +27,29 @@ from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
 from sightsound.models.backbones.yamnet import YAMNET
 from sightsound.models.bundle import save_bundle
 from sightsound.models.fusion import BottleneckFusion
-from sightsound.pipeline.train_batches import TrainSettings
-from sightsound.pipeline.train_card import (
+from sightsound.pipeline.training.default_bundle.batches import TrainSettings
+from sightsound.pipeline.training.default_bundle.card import (
     fitted_temperatures,
     make_card,
     make_manifest,
     tested,
     validated,
 )
-from sightsound.pipeline.train_fusion import ACTION, SCENE, train
-from sightsound.pipeline.train_material import (
+from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE, train
+from sightsound.pipeline.training.default_bundle.material import (
     Material,
     MaterialSettings,
     dealt_by_clip,
     gather,
 )
-from sightsound.pipeline.train_measure import LinearStudent
-from sightsound.pipeline.train_validate import Held, cross_validate
+from sightsound.pipeline.training.default_bundle.measure import LinearStudent
+from sightsound.pipeline.training.default_bundle.validate import Held, cross_validate
 
 _COMMAND = (
-    "python -m sightsound.pipeline.train_default --data ../shared --out models/bundles/default"
+    "python -m sightsound.pipeline.training.default_bundle.recipe "
+    "--data ../shared --out models/bundles/default"
 )
-_CONFIG = Path(__file__).parent.parent / "configs" / "train_default.yaml"
+_CONFIG = Path(__file__).parents[3] / "configs" / "train_default.yaml"
 
 
 class DefaultRecipe(BaseModel):

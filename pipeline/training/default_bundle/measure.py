@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sightsound.pipeline.train_fusion import ACTION, SCENE
-from sightsound.pipeline.train_samples import Samples
+from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE
+from sightsound.pipeline.training.default_bundle.samples import Samples
 
 _ROWS_AT_ONCE = 256
 

@@ -8,17 +8,15 @@ import pytest
 import torch
 
 from sightsound.models.fusion import BottleneckFusion
-from sightsound.pipeline.train_batches import (
+from sightsound.pipeline.training.default_bundle.batches import (
     Batch,
     TrainSettings,
     action_targets,
     draw_batch,
     scene_targets,
 )
-from sightsound.pipeline.train_default import load_recipe
-from sightsound.pipeline.train_features import Alteration
-from sightsound.pipeline.train_fusion import task_losses, train
-from sightsound.pipeline.train_measure import (
+from sightsound.pipeline.training.default_bundle.fusion import task_losses, train
+from sightsound.pipeline.training.default_bundle.measure import (
     accuracy,
     agreement,
     deal_folds,
@@ -26,7 +24,9 @@ from sightsound.pipeline.train_measure import (
     merge_look_alikes,
     predict,
 )
-from sightsound.pipeline.train_samples import Samples
+from sightsound.pipeline.training.default_bundle.recipe import load_recipe
+from sightsound.pipeline.training.default_bundle.samples import Samples
+from sightsound.pipeline.training.features import Alteration
 
 VISUAL_DIM, AUDIO_DIM = 16, 8
 N_ACTIONS, N_SCENES = 4, 3

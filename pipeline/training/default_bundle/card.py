@@ -12,9 +12,9 @@ from torch import nn
 from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
 from sightsound.models.backbones.x3d import X3D_XS
 from sightsound.models.backbones.yamnet import YAMNET
-from sightsound.pipeline.train_fusion import ACTION, SCENE
-from sightsound.pipeline.train_material import FPS, Material
-from sightsound.pipeline.train_measure import (
+from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE
+from sightsound.pipeline.training.default_bundle.material import FPS, Material
+from sightsound.pipeline.training.default_bundle.measure import (
     accuracy,
     agreement,
     calibration_error,
@@ -22,7 +22,7 @@ from sightsound.pipeline.train_measure import (
     predict,
     teacher_means,
 )
-from sightsound.pipeline.train_validate import Held
+from sightsound.pipeline.training.default_bundle.validate import Held
 
 _TERMS = {
     "clips": "mixed licences, some non-commercial, many unstated; private training material. Many "

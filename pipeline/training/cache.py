@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sightsound.pipeline.train_features import Job, Recipe, extract
+from sightsound.pipeline.training.features import Job, Recipe, extract
 from sightsound.stages.errors import StageError
 from sightsound.stages.probe import content_id
 

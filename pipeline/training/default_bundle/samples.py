@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from sightsound.models.pooling import softmax
-from sightsound.pipeline.train_cache import FileFeatures, Key
-from sightsound.pipeline.train_features import WINDOW_HOP_S, WINDOW_LENGTH_S
+from sightsound.pipeline.training.cache import FileFeatures, Key
+from sightsound.pipeline.training.features import WINDOW_HOP_S, WINDOW_LENGTH_S
 from sightsound.stages.plan import lay_windows
 
 

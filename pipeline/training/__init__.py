@@ -1,0 +1,1 @@
+"""Training: labelled files to a bundle, and how good it is."""

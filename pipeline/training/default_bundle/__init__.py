@@ -1,0 +1,1 @@
+"""The default bundle: its material, its recipe and its card."""
