@@ -1,0 +1,1 @@
+"""Evaluation: what a bundle says of labelled data, against what is true."""

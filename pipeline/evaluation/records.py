@@ -1,0 +1,30 @@
+"""What a model said of labelled samples, beside what is true of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightsound.models.bundle import TaskKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPredictions:
+    """One task over the n samples that have a label of it, in the order of the data.
+
+    ``probabilities`` (n, n_labels) float64: of a single-label task each row adds up to 1.
+    ``truth`` (n, n_labels) bool: of a single-label task exactly one label is true in each row.
+    ``samples`` and ``groups`` (n) name each row and its group; ``has_audio`` (n,) bool says
+    where there was something to hear.
+    """
+
+    task: str
+    kind: TaskKind
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    samples: tuple[str, ...]
+    groups: tuple[str, ...]
+    has_audio: NDArray[np.bool_]

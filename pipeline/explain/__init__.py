@@ -1,0 +1,1 @@
+"""Explanations: which sense, which moments and which regions made a label."""
