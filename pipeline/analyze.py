@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections import Counter
@@ -23,7 +22,8 @@ from sightsound.pipeline.local import LocalEngine, Progress
 from sightsound.pipeline.manifests import absolute_uri
 from sightsound.pipeline.output import OutputError
 from sightsound.pipeline.prepare import prepare
-from sightsound.pipeline.show import result_json, show_result
+from sightsound.pipeline.show import result_json, show_result, terminal_json
+from sightsound.stages.errors import printable
 from sightsound.stages.records import VideoResult
 from sightsound.stages.write import ResultWriter
 
@@ -129,7 +129,7 @@ def _shower(
                 config_id=config.config_id(),
                 top_k=config.output.top_k,
             )
-            sys.stdout.write(separator[0] + json.dumps(found, ensure_ascii=False))
+            sys.stdout.write(separator[0] + terminal_json(found))
             separator[0] = ",\n"
         sys.stdout.flush()
 
@@ -180,4 +180,9 @@ def _summarise(notes: Console, counts: Counter[str], out: Path | None) -> None:
     plural = "input" if total == 1 else "inputs"
     notes.print(f"{total} {plural}: {', '.join(parts)}.", highlight=False)
     if out is not None:
-        notes.print(f"Tables: {out}/videos, windows and segments (Parquet).", highlight=False)
+        where = printable(str(out))
+        notes.print(
+            f"Tables: {where}/videos, windows and segments (Parquet).",
+            highlight=False,
+            markup=False,
+        )

@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from sightsound.models.engines.base import DeviceName, EngineName, EngineOptions, PrecisionName
+from sightsound.models.engines.base import (
+    DeviceName,
+    EngineName,
+    EngineOptions,
+    PrecisionName,
+    cuda_present,
+)
+from sightsound.pipeline.media_config import LimitsConfig, Seconds, StreamsConfig
+from sightsound.pipeline.media_config import Section as _Section
 from sightsound.stages.segment import SegmentRule
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(Exception):
     """The configuration is wrong; the message names the key and what it allows."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class WindowConfig(_Section):
@@ -65,6 +68,7 @@ class WorkerConfig(_Section):
     stall_timeout_s: Seconds = Field(60.0, description="without progress, a worker is killed")
     deadline_base_s: Seconds = Field(120.0, description="time allowed for any slice")
     deadline_per_second: Seconds = Field(10.0, description="more for each second of video in it")
+    deadline_file_s: Seconds = Field(86400.0, description="time allowed for all of a file")
     attempts: Annotated[int, Field(ge=1, le=10)] = Field(
         2, description="how often a slice is tried when its worker dies"
     )
@@ -141,6 +145,8 @@ class Config(_Section):
     sampling: SamplingConfig = SamplingConfig()
     inference: InferenceConfig = InferenceConfig()
     workers: WorkerConfig = WorkerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    streams: StreamsConfig = StreamsConfig()
     batch: BatchConfig = BatchConfig()
     segments: dict[str, SegmentConfig] = Field(default_factory=lambda: dict(_RULES))
     output: OutputConfig = OutputConfig()
@@ -148,6 +154,15 @@ class Config(_Section):
     def worker_count(self) -> int:
         """How many workers to start: as set, or one for each core this process may use."""
         return self.workers.count or len(os.sched_getaffinity(0))
+
+    def worker_memory_bytes(self) -> int | None:
+        """The most memory of a worker: as set, but without a ceiling where it infers on a GPU,
+        whose driver sets aside address space as it pleases."""
+        device = self.inference.device
+        on_gpu = device == "cuda" or (device == "auto" and cuda_present())
+        if on_gpu and self.inference.engine != "openvino":
+            return None
+        return self.limits.memory_bytes
 
     def engine_options(self) -> EngineOptions:
         """The inference section as the engines take it, one thread a worker."""
@@ -163,12 +178,23 @@ class Config(_Section):
         return model_fps if self.sampling.fps is None else Fraction(str(self.sampling.fps))
 
     def rules(self) -> dict[str, SegmentRule]:
-        """The segment rules as the stage takes them."""
-        return {name: SegmentRule(**rule.model_dump()) for name, rule in self.segments.items()}
+        """The segment rules as the stage takes them.
+
+        A task that has none of its own goes by that of ``action`` if it gives one label, by that
+        of ``sound`` if it gives several.
+        """
+        rules = {
+            name: SegmentRule(**rule.model_dump())
+            for name, rule in {**_RULES, **self.segments}.items()
+        }
+        return {"single": rules["action"], "multi": rules["sound"], **rules}
 
     def config_id(self) -> str:
         """Identifies the settings that results depend on; how work is spread is not among them."""
-        relevant = self.model_dump(exclude={"model", "workers", "batch"}, mode="json")
+        apart = {"model", "workers", "limits", "batch"}
+        if self.streams == StreamsConfig():
+            apart.add("streams")  # It is younger than results that are still good.
+        relevant = self.model_dump(exclude=apart, mode="json")
         relevant["output"].pop("part_bytes")
         relevant["inference"].pop("batch_size")
         text = json.dumps(relevant, sort_keys=True)

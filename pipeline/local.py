@@ -8,10 +8,12 @@ there are workers, so memory does not grow with the number of inputs.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import quote
 
 from sightsound.models.bundle import Bundle
 from sightsound.pipeline.assemble import Assembly
@@ -62,21 +64,40 @@ class LocalEngine:
         *,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Iterator[VideoResult]:
-        """Analyse files and yield one result for each, in the order they finish."""
+        """Analyse files and yield one result for each, in the order they finish.
+
+        A name that is not UTF-8 is in its result as a ``file://`` URI, as no table can hold it.
+        """
         n_workers = self._config.worker_count()
         if not uris:
             return
+        uris = [_storable(uri) for uri in uris]
         workers = self._config.workers
         run = _Run(uris, min_slices=max(1, n_workers // len(uris)), most_attempts=workers.attempts)
         os.environ.update(WORKER_ENVIRONMENT)
-        with WorkerPool(self._make_handler, n_workers) as pool:
+        memory_bytes = self._config.worker_memory_bytes()
+        with WorkerPool(self._make_handler, n_workers, memory_bytes=memory_bytes) as pool:
             while not run.finished:
                 while pool.n_idle and (task := run.next_task()) is not None:
-                    pool.submit(task, limits(task, workers))
+                    spent_s = run.spent_s(task)
+                    if spent_s < workers.deadline_file_s:
+                        pool.submit(task, limits(task, workers, spent_s=spent_s))
+                        continue
+                    reason = f"its file had all of its {workers.deadline_file_s:.0f} s"
+                    for assembly in run.take(Outcome(task=task, kind="timeout", reason=reason)):
+                        yield assembly.result(self._segments)
                 for outcome in pool.wait():
                     for assembly in run.take(outcome):
                         yield assembly.result(self._segments)
                 on_progress(run.progress())
+
+
+def _storable(uri: str) -> str:
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(os.path.abspath(uri)))
+    return uri
 
 
 class _Run:
@@ -89,6 +110,7 @@ class _Run:
         self._most_attempts = most_attempts
         self._open: dict[int, Assembly] = {}
         self._attempts: dict[tuple[int, int], int] = {}
+        self._began: dict[int, float] = {}
         self._ready: deque[Task] = deque()
         self._n_done = 0
         self._video_s = self._of_video_s = 0.0
@@ -108,7 +130,12 @@ class _Run:
             self._ready.append(InspectTask(number, uri, self._min_slices))
         task = self._ready.popleft()
         self._current = self._open[task.job].uri
+        self._began.setdefault(task.job, time.monotonic())
         return task
+
+    def spent_s(self, task: Task) -> float:
+        """How long ago the first task of the same input was handed out."""
+        return time.monotonic() - self._began[task.job]
 
     def take(self, outcome: Outcome) -> Iterable[Assembly]:
         """Note an outcome; return the input that it completes, if any."""
@@ -124,7 +151,7 @@ class _Run:
             assembly.lost[task.piece.index] = failure_of(task, outcome), task.piece.windows
         if not assembly.is_complete:
             return []
-        del self._open[task.job]
+        del self._open[task.job], self._began[task.job]
         self._n_done += 1
         return [assembly]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ from rich.text import Text
 
 from sightsound.models.bundle import Task
 from sightsound.pipeline.timeline import clock_time
+from sightsound.stages.errors import printable
 from sightsound.stages.picture import shown_size
 from sightsound.stages.records import Segment, VideoResult
 from sightsound.stages.tables import segment_row, top_labels, video_row, window_shares
 
 _BAR_WIDTH = 12
+# Best of its window, yet more likely wrong than right: shown without the weight of the others.
+_WEAK_SCORE = 0.3
 _TASK_STYLE = {"action": "cyan", "scene": "green", "sound": "magenta"}
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red"}
 
@@ -52,7 +57,7 @@ def _is_quiet(result: VideoResult, task: Task) -> bool:
 
 
 def _heading(result: VideoResult) -> Text:
-    text = Text(Path(result.uri).name, style="bold")
+    text = Text(printable(Path(result.uri).name), style="bold")
     text.append(f"  {result.status}", style=_STATUS_STYLE[result.status])
     if result.info is None or result.plan is None:
         return text
@@ -69,12 +74,13 @@ def _heading(result: VideoResult) -> Text:
 
 def _segment_cells(segment: Segment) -> tuple[str | Text, ...]:
     bar = Text(score_bar(segment.score), style=_TASK_STYLE.get(segment.task, ""))
-    bar.append(f" {segment.score:.2f}", style="default")
+    weight = "dim" if segment.score < _WEAK_SCORE else "default"
+    bar.append(f" {segment.score:.2f}", style=weight)
     return (
         clock_time(segment.start_s),
         clock_time(segment.end_s),
         Text(segment.task, style=_TASK_STYLE.get(segment.task, "")),
-        segment.label,
+        Text(segment.label, style=weight),
         bar,
         carried_by(segment.visual_share),
     )
@@ -95,6 +101,12 @@ def carried_by(visual_share: float) -> str:
     if visual_share <= 0.005:
         return "sound"
     return f"picture {visual_share:.0%}, sound {1 - visual_share:.0%}"
+
+
+def terminal_json(value: object) -> str:
+    """JSON on one line that holds no control characters, not even those that JSON allows."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def result_json(

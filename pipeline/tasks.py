@@ -72,6 +72,7 @@ class TaskHandler:
 
         Raises:
             StageError: the file cannot be opened, planned or read.
+            MemoryError: there is not enough memory for it.
         """
         try:
             if isinstance(task, InspectTask):
@@ -96,7 +97,8 @@ class TaskHandler:
             min_slices=task.min_slices,
             min_slice_s=_MIN_SLICE_S,
         )
-        info = Probe()(task.path)
+        limits = self._config.limits.media_limits()
+        info = Probe(limits=limits, audio_track=self._config.streams.audio_track)(task.path)
         return info, plan(info)
 
 
@@ -112,12 +114,13 @@ def stage_of(task: Task) -> StageName:
     return "features" if isinstance(task, LabelTask) else "decode"
 
 
-def limits(task: Task, workers: WorkerConfig) -> Limits:
-    """How long a task may take."""
+def limits(task: Task, workers: WorkerConfig, *, spent_s: float = 0.0) -> Limits:
+    """How long a task may take, of whose file ``spent_s`` have been spent already."""
     length_s = 0.0
     if isinstance(task, SliceTask):
         length_s = task.piece.windows[-1].end_s - task.piece.windows[0].start_s
     deadline_s = workers.deadline_base_s + workers.deadline_per_second * length_s
+    deadline_s = min(deadline_s, max(0.0, workers.deadline_file_s - spent_s))
     # Probing and planning send no sign of life; they only read the file once.
     stall_s = workers.stall_timeout_s if isinstance(task, SliceTask) else deadline_s
     return Limits(stall_s=stall_s, deadline_s=deadline_s)
@@ -137,11 +140,18 @@ def failure_of(task: Task, outcome: Outcome) -> Failure:
             message=f"{uri} met an error in sightsound itself ({outcome.reason}): report it, "
             "with the file if you may.",
         )
-    code: ErrorCode = "timeout" if outcome.kind == "timeout" else "crashed"
     where = ""
     if isinstance(task, SliceTask):
         windows = task.piece.windows
         where = f" between {windows[0].start_s:.0f} and {windows[-1].end_s:.0f} s"
+    if outcome.out_of_memory:
+        return Failure(
+            stage=stage,
+            code="out_of_memory",
+            message=f"Decoding {uri}{where} was given up ({outcome.reason}): if the file can be "
+            "trusted, raise limits.memory_bytes or lower workers.count.",
+        )
+    code: ErrorCode = "timeout" if outcome.kind == "timeout" else "crashed"
     return Failure(
         stage=stage,
         code=code,

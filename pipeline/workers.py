@@ -1,7 +1,8 @@
 """Worker processes: native code that hangs or crashes costs its task, never the run.
 
 A worker does one task at a time and says that it is alive while it does. One that dies, is
-silent for too long or passes its deadline is killed; the caller learns which task it had.
+silent for too long or passes its deadline is killed; the caller learns which task it had. Its
+memory has a ceiling: what asks for more fails there, and not in whatever process the kernel picks.
 Workers are started when there is work for them. Nothing waits in queues: a task is handed out
 only to an idle worker.
 """
@@ -10,38 +11,39 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
+import re
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Literal
 
+from sightsound.pipeline.worker_process import (
+    WORKER_ENVIRONMENT,
+    Handler,
+    HandlerFactory,
+    work,
+)
 from sightsound.stages.errors import StageError
 
-# What a worker may be asked: it makes its handler once, then calls it for every task.
-Handler = Callable[[Any, Callable[[], None]], Any]
-HandlerFactory = Callable[[], Handler]
+__all__ = [
+    "WORKER_ENVIRONMENT",
+    "Handler",
+    "HandlerFactory",
+    "Limits",
+    "Outcome",
+    "WorkerPool",
+    "WorkersDieError",
+]
 
-# What a worker's environment must hold before it starts. One thread: the workers are the
-# parallelism. Blocks of over 1 MiB go back to the system when freed: left to itself, glibc keeps
-# ever more of them in its heap, among small ones that live on (100 MB more after two minutes).
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
-    "MALLOC_ARENA_MAX": "2",
-}
-
-_HEARTBEAT_S = 0.5
 _POLL_S = 0.25
-_PARENT_POLL_S = 1.0
 _EXIT_GRACE_S = 5.0
 _MOST_STILLBORN = 4
+# A process that crashes with so much of its memory in use lacked more of it.
+_NEARLY_ALL = 0.75
 
 
 class WorkersDieError(RuntimeError):
@@ -61,7 +63,8 @@ class Outcome:
     """What became of a task.
 
     ``kind`` "done" has the handler's ``value``; "failed" has the StageError that it raised or,
-    for a bug, its text; "crashed" and "timeout" mean that the worker is gone.
+    for a bug, its text; "crashed" and "timeout" mean that the worker is gone. ``out_of_memory``
+    says that it is gone for want of memory.
     """
 
     task: Any
@@ -69,16 +72,22 @@ class Outcome:
     value: Any = None
     error: StageError | None = None
     reason: str = ""
+    out_of_memory: bool = False
 
 
 class WorkerPool:
     """At most ``n_workers`` processes, started as tasks come and again where one has died.
 
-    ``make_handler`` must be picklable; it runs in each worker. Use as a context manager.
+    ``make_handler`` must be picklable; it runs in each worker. ``memory_bytes`` is the most that
+    a worker may set aside (RLIMIT_DATA: heap, private mappings and stacks, not code and files).
+    Use as a context manager.
     """
 
-    def __init__(self, make_handler: HandlerFactory, n_workers: int) -> None:
+    def __init__(
+        self, make_handler: HandlerFactory, n_workers: int, *, memory_bytes: int | None = None
+    ) -> None:
         self._make_handler = make_handler
+        self._memory_bytes = memory_bytes
         # A fresh interpreter: a forked child would share the parent's locks and threads.
         self._context = multiprocessing.get_context("spawn")
         self._n_workers = n_workers
@@ -105,7 +114,7 @@ class WorkerPool:
         """Give a task to an idle worker, or to a new one; ``n_idle`` must be above 0."""
         idle = [worker for worker in self._workers if worker.task is None]
         if not idle:
-            idle = [_Worker(self._context, self._make_handler)]
+            idle = [_Worker(self._context, self._make_handler, self._memory_bytes)]
             self._workers += idle
         # One that has worked before has its models loaded and its memory warm.
         max(idle, key=lambda worker: worker.n_done).begin(task, limits)
@@ -129,6 +138,7 @@ class WorkerPool:
                         continue
                 yield outcome
         for worker in list(self._workers):
+            worker.look_at_memory()
             reason = worker.overdue()
             if reason:
                 task = worker.task
@@ -156,11 +166,13 @@ class WorkerPool:
 class _Worker:
     """The parent's side of one worker process."""
 
-    def __init__(self, context: Any, make_handler: HandlerFactory) -> None:
+    def __init__(
+        self, context: Any, make_handler: HandlerFactory, memory_bytes: int | None
+    ) -> None:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, make_handler), daemon=True
+            target=work, args=(theirs, make_handler, memory_bytes), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -169,6 +181,8 @@ class _Worker:
         self.n_done = 0
         self._limits = Limits(stall_s=0, deadline_s=0)
         self._began = self._heard = 0.0
+        self._memory_bytes = memory_bytes
+        self._is_nearly_full = False
 
     def begin(self, task: Any, limits: Limits) -> None:
         self.task, self._limits = task, limits
@@ -184,10 +198,18 @@ class _Worker:
             kind, value = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join(timeout=_EXIT_GRACE_S)
-            return Outcome(task=self.task, kind="crashed", reason=_exit_reason(self.process))
+            return Outcome(
+                task=self.task,
+                kind="crashed",
+                reason=_exit_reason(self.process),
+                out_of_memory=self._is_nearly_full or self.process.exitcode == -signal.SIGKILL,
+            )
         self.has_started = True
         if kind == "alive":
             return None
+        if kind == "memory":
+            # Not to be used again: what it still holds might fail a later task.
+            return Outcome(task=self.task, kind="crashed", reason=value, out_of_memory=True)
         task, self.task = self.task, None
         self.n_done += 1
         if kind == "done":
@@ -206,6 +228,12 @@ class _Worker:
         if now - self._began > self._limits.deadline_s:
             return f"not finished within its deadline of {self._limits.deadline_s:.0f} s"
         return ""
+
+    def look_at_memory(self) -> None:
+        """Note how near to its ceiling the worker is; when it has crashed it is too late."""
+        if self._memory_bytes is not None and self.task is not None:
+            used = _data_bytes(self.process.pid)
+            self._is_nearly_full = used > _NEARLY_ALL * self._memory_bytes
 
     def stop(self) -> None:
         if self.task is None:
@@ -230,49 +258,9 @@ def _exit_reason(process: BaseProcess) -> str:
     return f"its process ended unexpectedly (exit status {code})"
 
 
-def _work(pipe: Connection, make_handler: HandlerFactory) -> None:
-    """The worker's side: handle tasks until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    heard = [time.monotonic()]
-
-    def alive() -> None:
-        now = time.monotonic()
-        if now - heard[0] > _HEARTBEAT_S:
-            heard[0] = now
-            pipe.send(("alive", None))
-
-    handler: Handler | None = None
-    pipe.send(("alive", None))
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if handler is None:
-                handler = make_handler()
-            message = ("done", handler(task, alive))
-        except StageError as error:
-            message = ("failed", error)
-        except MemoryError:
-            message = (
-                "failed",
-                StageError("decode", "out_of_memory", "There was not enough memory for it."),
-            )
-        except Exception as error:  # noqa: BLE001 - the boundary: a bug costs its task, not the run
-            message = ("failed", f"{type(error).__name__}: {error}")
-        try:
-            pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(1)
-
-
-def _end_with_parent(parent: int) -> None:
-    """A worker in the midst of a task would go on for nobody when its parent is killed.
-
-    Not by PR_SET_PDEATHSIG: that is sent when the thread ends which started the worker.
-    """
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(1)
+def _data_bytes(pid: int | None) -> int:
+    """What a process counts towards RLIMIT_DATA; 0 where it is gone or the system does not say."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmData:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+        return int(found[1]) << 10 if found else 0
+    return 0

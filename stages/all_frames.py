@@ -32,9 +32,12 @@ class AllFrames(SampledFrames):
         *,
         views: tuple[FrameView, ...],
         report: DecodeReport,
+        most_pixels: int,
         guessed_times: bool,
     ) -> None:
-        super().__init__(context, stream, plan, piece, views=views, report=report)
+        super().__init__(
+            context, stream, plan, piece, views=views, report=report, most_pixels=most_pixels
+        )
         self._guessed_times = guessed_times
         self._pending = deque(
             piece.first_sample + offset
@@ -71,6 +74,7 @@ class AllFrames(SampledFrames):
         for frame in frames:
             pts = frame.pts
             tainted = self._group_damaged if pts is None else pts in self._tainted_pts
+            tainted |= self._follows_corrupt(frame)
             if self._guessed_times:
                 # Storage runs ahead of display by the frames that the decoder holds back.
                 depth = self._context.reorder_depth

@@ -129,6 +129,7 @@ class Decode:
                 piece,
                 views=self.views,
                 report=report,
+                most_pixels=info.limits.picture_pixels,
                 guessed_times=has_guessed_times(info),
             )
         return PlannedFrames(
@@ -138,5 +139,6 @@ class Decode:
             piece,
             views=self.views,
             report=report,
+            most_pixels=info.limits.picture_pixels,
             packets=piece.packets,
         )

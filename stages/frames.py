@@ -7,7 +7,6 @@ frames themselves. Both give the same frames on an intact file.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,13 +49,15 @@ class SampledFrames(ABC):
         *,
         views: tuple[FrameView, ...],
         report: DecodeReport,
+        most_pixels: int,
     ) -> None:
         self._context = context
         self._context.thread_count = 1
         # Some decoders (AV1's) read skip_frame when they are opened and never again.
         self._context.skip_frame = "DEFAULT"
-        # Else most damage is painted over without a word.
-        self._context.options = {"err_detect": "explode"}
+        # Else most damage is painted over without a word. A larger picture than is allowed fails
+        # before memory is set aside for it.
+        self._context.options = {"err_detect": "explode", "max_pixels": str(most_pixels)}
         self._context.open(strict=False)
         self._stream = stream
         self._plan = plan
@@ -71,6 +72,7 @@ class SampledFrames(ABC):
         self._at_open_key = False
         self._tainted_pts: set[int] = set()
         self._failed_pts: list[int] = []
+        self._after_corrupt = False
 
     @abstractmethod
     def feed(self, packet: Packet) -> Iterator[DecodedFrame]:
@@ -90,15 +92,23 @@ class SampledFrames(ABC):
 
         x264 says its version there alone, and FFmpeg decodes that of old ones differently.
         """
-        with contextlib.suppress(av.error.FFmpegError):
+        try:
             self._context.decode(packet)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            pass  # It is decoded again, if it is wanted.
         self._drain()
 
     def _drain(self) -> list[VideoFrame]:
         """The frames that the decoder still holds. What follows is entered at a key frame."""
         frames: list[VideoFrame] = []
-        with contextlib.suppress(av.error.FFmpegError):
+        try:
             frames = self._context.decode(None)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            pass  # What was held back is lost, which the samples that lack it show.
         self._context.flush_buffers()
         self._entering = True
         return frames
@@ -116,6 +126,8 @@ class SampledFrames(ABC):
         frames: list[VideoFrame] = []
         try:
             frames = self._context.decode(packet)
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             if not forgiven:
                 self._failed_pts.append(time if time is not None else 0)
@@ -140,6 +152,15 @@ class SampledFrames(ABC):
             self._tainted_before = self._key_pts
         else:
             self._group_damaged = True
+
+    def _follows_corrupt(self, frame: VideoFrame) -> bool:
+        """Whether a frame is one that the decoder calls corrupt, or comes after one on screen, up
+        to the next key frame. To be asked of every frame that comes out, in order."""
+        if frame.is_corrupt:
+            self._after_corrupt = True
+        elif frame.key_frame:
+            self._after_corrupt = False
+        return self._after_corrupt
 
     def _decoded(self, frame: VideoFrame, samples: list[int], *, tainted: bool) -> DecodedFrame:
         self._report.rotation = quarter_turns(frame.rotation) * 90

@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 
 from sightsound.stages.bitstream import is_hidden, refreshes_gradually
+from sightsound.stages.errors import StageError
 from sightsound.stages.media import (
     Demuxer,
     Packet,
@@ -29,6 +30,13 @@ _STATES_DURATION = ("matroska,webm", "flac", "flv", "mov,mp4,m4a,3gp,3g2,mj2")
 _MUCH_LONGER, _SLACK_S = 1.1, 1.0
 # What makes a stated duration nonsense: nothing watchable has so few bits a second.
 _LEAST_BITS_PER_S = 1000
+# A timestamp that is farther than this from those before and behind it is damaged.
+_JUMP_S = 60
+# What a packet of the picture takes in the index.
+_INDEX_ENTRY_BYTES = 18
+
+
+_Span = tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +46,8 @@ class Measured:
     index: PacketIndex
     plannable: bool
     origin_s: Fraction
-    video_span: tuple[Fraction, Fraction] | None
-    audio_span: tuple[Fraction, Fraction] | None
+    video_span: _Span | None
+    audio_span: _Span | None
     truncated: bool
 
 
@@ -63,7 +71,12 @@ class _Extent:
 
 
 def measure(info: MediaInfo) -> Measured:
-    """Read all packets of the chosen streams, decoding nothing."""
+    """Read all packets of the chosen streams, decoding nothing.
+
+    Raises:
+        StageError: the picture has more packets than the limits have room for.
+    """
+    most_packets = info.limits.index_bytes // _INDEX_ENTRY_BYTES
     builder = PacketIndexBuilder()
     extents = {stream.index: _Extent() for stream in (info.video, info.audio) if stream}
     corrupt_packet = gradual_refresh = False
@@ -83,6 +96,8 @@ def measure(info: MediaInfo) -> Measured:
                 extent.add(time, _known_duration(packet))
             corrupt_packet |= packet.is_corrupt
             if is_picture:
+                if extent.n_packets > most_packets:
+                    raise _too_many_packets(info, most_packets)
                 context = container.streams[packet.stream_index].codec_context
                 assert isinstance(context, VideoCodecContext)
                 assert info.video is not None and time is not None
@@ -98,11 +113,11 @@ def measure(info: MediaInfo) -> Measured:
         corrupt_packet |= demuxer.n_errors > 0
         has_others = _has_others(container, tuple(extents))
     index = builder.build()
-    video = _span(info.video, extents, _frame_duration(info.video, index))
-    audio = _span(info.audio, extents, Fraction(0))
-    spans = [span for span in (video, audio) if span]
-    origin = min((span[0] for span in spans), default=Fraction(0))
-    end = max((span[1] for span in spans), default=origin)
+    video, audio, origin, end = _spans(info, extents, index)
+    if info.size_bytes * 8 < _LEAST_BITS_PER_S * (end - origin):
+        extents, n_outliers = _without_outliers(info, extents)
+        corrupt_packet |= n_outliers > 0
+        video, audio, origin, end = _spans(info, extents, index)
     missing = info.video is not None and (
         info.video.claimed_frames > 2 * extents[info.video.index].n_packets + 2
     )
@@ -119,6 +134,59 @@ def measure(info: MediaInfo) -> Measured:
     )
 
 
+def _spans(
+    info: MediaInfo, extents: dict[int, _Extent], index: PacketIndex
+) -> tuple[_Span | None, _Span | None, Fraction, Fraction]:
+    """When picture and sound begin and end, and when both together do."""
+    video = _span(info.video, extents, _frame_duration(info.video, index))
+    audio = _span(info.audio, extents, Fraction(0))
+    spans = [span for span in (video, audio) if span]
+    origin = min((span[0] for span in spans), default=Fraction(0))
+    return video, audio, origin, max((span[1] for span in spans), default=origin)
+
+
+def _without_outliers(
+    info: MediaInfo, extents: dict[int, _Extent]
+) -> tuple[dict[int, _Extent], int]:
+    """The extents but for timestamps that stand alone, and how many of these there are.
+
+    For files of an absurd duration, which a single turned bit can make: they are read again.
+    """
+    guessed = has_guessed_times(info)
+    times: dict[int, list[tuple[int, int]]] = {index: [] for index in extents}
+    with open_media(info.path, stage="plan") as container:
+        for packet in Demuxer(container, tuple(extents)):
+            is_picture = info.video is not None and packet.stream_index == info.video.index
+            pts = packet.dts if is_picture and guessed else packet.pts
+            time = pts if pts is not None else packet.dts
+            if time is not None and not packet.is_discard:
+                times[packet.stream_index].append((time, _known_duration(packet)))
+    found, n_outliers = dict(extents), 0
+    for stream in (info.video, info.audio):
+        if stream is None or len(times[stream.index]) < 3:
+            continue
+        at = np.array([time for time, _ in times[stream.index]], dtype=np.float64)
+        away = np.abs(np.diff(at)) > float(_JUMP_S / stream.time_base)
+        is_outlier = np.append(True, away) & np.append(away, True)
+        # One at either end jumps once only.
+        is_outlier[0], is_outlier[-1] = away[0] and not away[1], away[-1] and not away[-2]
+        extent = found[stream.index] = _Extent(n_packets=extents[stream.index].n_packets)
+        for (time, duration), alone in zip(times[stream.index], is_outlier, strict=True):
+            if not alone:
+                extent.add(time, duration)
+        n_outliers += int(is_outlier.sum())
+    return found, n_outliers
+
+
+def _too_many_packets(info: MediaInfo, most: int) -> StageError:
+    return StageError(
+        "plan",
+        "too_large",
+        f"{info.path} has more than {most} packets of picture, which is more than fits into "
+        f"{info.limits.index_bytes} bytes: split the file, or raise limits.index_bytes.",
+    )
+
+
 def _known_duration(packet: Packet) -> int:
     """A packet's duration, 0 where unknown. Ogg's last may be below zero, shown wrapped around."""
     duration = packet.duration or 0
@@ -129,7 +197,7 @@ def _span(
     stream: VideoStreamInfo | AudioStreamInfo | None,
     extents: dict[int, _Extent],
     last: Fraction,
-) -> tuple[Fraction, Fraction] | None:
+) -> _Span | None:
     """Start and end in seconds. ``last`` is how long a last packet stays that does not say so."""
     if stream is None:
         return None
@@ -155,9 +223,7 @@ def _frame_duration(stream: VideoStreamInfo | None, index: PacketIndex) -> Fract
     return 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)
 
 
-def _shifted(
-    span: tuple[Fraction, Fraction] | None, origin: Fraction
-) -> tuple[Fraction, Fraction] | None:
+def _shifted(span: _Span | None, origin: Fraction) -> _Span | None:
     return None if span is None else (span[0] - origin, span[1] - origin)
 
 

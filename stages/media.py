@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -15,31 +18,99 @@ from sightsound.stages.storage import file_facts, is_remote, local_path, open_bi
 
 Packet: TypeAlias = "av.Packet[Any]"
 
-# A file may name others (playlists, data references). One that is local may name local files;
-# one that came through an object store may name nothing.
-_LOCAL_OPTIONS = {"protocol_whitelist": "file"}
-_REMOTE_OPTIONS = {"protocol_whitelist": "none"}
+# Demuxers that open what a file names, or files beside it, or devices, or that run scripts.
+# image2 takes %03d in a name for a sequence, and .Y for one of three files.
+_REFUSED = (
+    "applehttp concat dash hls image2 imf rtp rtsp sap sdp vobsub "
+    "avisynth lavfi vapoursynth "
+    "alsa android_camera avfoundation decklink dshow fbdev gdigrab iec61883 jack kmsgrab libcdio "
+    "libdc1394 openal oss pulse sndio v4l2 vfwcap video4linux2 x11grab xcbgrab"
+)
+_REFUSED_DEMUXERS = frozenset(_REFUSED.split())
+_STILL_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+# Even so a demuxer may reach no address, and may open files only where its own is one.
+_LOCAL_PROTOCOLS, _REMOTE_PROTOCOLS = "file", "none"
 
 
 def open_media(uri: str, *, stage: StageName) -> InputContainer:
     """Open a media file, local or on an object store.
 
-    The ``file:`` prefix keeps names with colons or leading dashes from being read as protocols
-    or options.
+    A playlist, or another file through which FFmpeg would read further ones, is refused before
+    anything that it names is looked at.
 
     Raises:
-        StageError: with the code not_found, is_directory, not_readable, empty_file or not_media.
+        StageError: with the code not_found, is_directory, not_readable, empty_file, not_allowed
+            or not_media.
+        MemoryError: there is not enough memory for it.
     """
     check_file(uri, stage=stage)
     try:
-        if is_remote(uri):
-            return av.open(open_binary(uri), "r", options=_REMOTE_OPTIONS, metadata_errors="ignore")
-        path = f"file:{local_path(uri)}"
-        return av.open(path, options=_LOCAL_OPTIONS, metadata_errors="ignore")
+        return _open(uri)
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
+        if error.errno == errno.EINVAL and _is_refused(uri):
+            raise StageError(
+                stage,
+                "not_allowed",
+                f"{uri} is no recording but a playlist or a list through which FFmpeg would read "
+                "other files: name the video or sound files themselves.",
+            ) from error
         raise _not_media(uri, stage, error) from error
     except OSError as error:
         raise file_error(uri, stage, error) from error
+
+
+def _open(uri: str) -> InputContainer:
+    if is_remote(uri) or Path(local_path(uri)).suffix.lower() in _STILL_SUFFIXES:
+        # By its content alone: a picture's name would be taken for that of a sequence.
+        return av.open(
+            _Nameless(open_binary(uri)),
+            "r",
+            container_options=_options(_REMOTE_PROTOCOLS),
+            metadata_errors="ignore",
+        )
+    # With the prefix, names with colons or leading dashes are no protocols or options.
+    return av.open(
+        f"file:{local_path(uri)}",
+        container_options=_options(_LOCAL_PROTOCOLS),
+        metadata_errors="ignore",
+    )
+
+
+class _Nameless:
+    """A file whose name FFmpeg does not learn."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+@lru_cache
+def _options(protocols: str) -> dict[str, str]:
+    """What demuxers may do. As FFmpeg has it by default, MOV may not keep its data elsewhere."""
+    allowed = sorted(
+        name for name in av.formats_available if not _REFUSED_DEMUXERS.intersection(name.split(","))
+    )
+    return {
+        "protocol_whitelist": protocols,
+        "format_whitelist": ",".join(allowed),
+        "enable_drefs": "0",
+        "use_absolute_path": "0",
+    }
+
+
+def _is_refused(uri: str) -> bool:
+    """Whether a file's format is why FFmpeg does not open it, which only its log says."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError, OSError):
+            _open(uri).close()
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+    return any("not on whitelist" in message for _, _, message in logs)
 
 
 def check_file(uri: str, *, stage: StageName) -> int:
@@ -107,6 +178,7 @@ class Demuxer:
     """The packets of some streams of a container, going on after errors.
 
     ``n_errors`` counts read errors: data that the container promises and that cannot be read.
+    Want of memory is no such error: it is raised.
     """
 
     _MOST_ERRORS_IN_A_ROW = 16
@@ -126,6 +198,8 @@ class Demuxer:
                         errors_in_a_row = 0
                         yield packet
                 return
+            except MemoryError:
+                raise
             except av.error.FFmpegError:
                 self.n_errors += 1
                 errors_in_a_row += 1

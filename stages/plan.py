@@ -58,7 +58,8 @@ class Plan:
         """Plan one video.
 
         Raises:
-            StageError: the file holds no packets of its streams.
+            StageError: the file holds no packets of its streams, or it lasts longer or has more
+                packets than the limits allow.
         """
         measured = measure(info)
         span_ends = [span[1] for span in (measured.video_span, measured.audio_span) if span]
@@ -70,6 +71,14 @@ class Plan:
                 "truncated or was never finished; get a complete copy.",
             )
         duration_s = float(max(span_ends))
+        if duration_s > info.limits.duration_s:
+            raise StageError(
+                "plan",
+                "too_large",
+                f"{info.path} lasts {duration_s:.0f} s by its timestamps, more than "
+                f"{info.limits.duration_s:.0f}: they are damaged, so copy the streams into a new "
+                "file, or raise limits.duration_s.",
+            )
         windows = lay_windows(duration_s, length_s=self.grid.length_s, hop_s=self.grid.hop_s)
         plannable = measured.plannable or info.video is None
         n_slices = self._n_slices(len(windows)) if plannable else 1

@@ -33,9 +33,12 @@ class PlannedFrames(SampledFrames):
         *,
         views: tuple[FrameView, ...],
         report: DecodeReport,
+        most_pixels: int,
         packets: PacketPlan,
     ) -> None:
-        super().__init__(context, stream, plan, piece, views=views, report=report)
+        super().__init__(
+            context, stream, plan, piece, views=views, report=report, most_pixels=most_pixels
+        )
         self._is_target = dict(zip(packets.pts.tolist(), packets.is_target.tolist(), strict=True))
         self._n_to_send = len(packets.pts)
         self._can_skip = not _references_may_be_non_reference(context)
@@ -80,10 +83,12 @@ class PlannedFrames(SampledFrames):
 
     def _chosen(self, frames: list[VideoFrame]) -> Iterator[DecodedFrame]:
         for frame in frames:
+            follows_corrupt = self._follows_corrupt(frame)
             if frame.pts is None or frame.is_corrupt or frame.pts not in self._samples:
                 continue
             samples = self._samples.pop(frame.pts)
-            yield self._decoded(frame, samples, tainted=frame.pts in self._tainted_pts)
+            tainted = follows_corrupt or frame.pts in self._tainted_pts
+            yield self._decoded(frame, samples, tainted=tainted)
 
 
 def _references_may_be_non_reference(context: VideoCodecContext) -> bool:

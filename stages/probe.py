@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from fractions import Fraction
 
 from av.audio.stream import AudioStream
@@ -12,10 +13,12 @@ from av.video.stream import VideoStream
 
 from sightsound.stages.errors import StageError
 from sightsound.stages.media import check_file, open_media
-from sightsound.stages.records import AudioStreamInfo, MediaInfo, VideoStreamInfo
+from sightsound.stages.records import AudioStreamInfo, MediaInfo, MediaLimits, VideoStreamInfo
 from sightsound.stages.storage import open_binary
 
 _HASH_BLOCK_BYTES = 1 << 20
+# A shape of pixels beyond this is a broken header; real ones are within 1:3 and 3:1.
+_MOST_PIXEL_ASPECT = 20
 
 
 class Probe:
@@ -23,20 +26,33 @@ class Probe:
 
     Of several streams FFmpeg's own choice is taken (default disposition, most pixels, most
     packets). Cover art is not a picture. A stream without a decoder counts as missing.
+    ``audio_track`` chooses another track of sound: by its number among those of the file, from
+    0 on, or by its language as the file writes it.
     """
+
+    def __init__(
+        self, *, limits: MediaLimits | None = None, audio_track: int | str | None = None
+    ) -> None:
+        self.limits = limits or MediaLimits()
+        self.audio_track = audio_track
 
     def __call__(self, path: str) -> MediaInfo:
         """Probe one file.
 
         Raises:
-            StageError: the file cannot be opened or holds nothing that can be decoded.
+            StageError: the file cannot be opened, holds nothing that can be decoded, lacks the
+                track of sound that is wanted, or states a size beyond the limits.
         """
         size_bytes = check_file(path, stage="probe")
         with open_media(path, stage="probe") as container:
             video = _choose_video(container)
-            audio = _choose_audio(container)
+            if self.audio_track is None:
+                audio = _choose_audio(container)
+            else:
+                audio = _audio_track(path, container.streams.audio, self.audio_track)
             if video is None and audio is None:
                 raise _nothing_usable(path, container)
+            _check_sizes(path, video, audio, self.limits)
             duration = container.duration
             return MediaInfo(
                 path=path,
@@ -46,6 +62,7 @@ class Probe:
                 claimed_duration_s=duration / 1e6 if duration else None,
                 video=_video_info(video) if video is not None else None,
                 audio=_audio_info(audio) if audio is not None else None,
+                limits=self.limits,
             )
 
 
@@ -73,11 +90,67 @@ def _choose_video(container: InputContainer) -> VideoStream | None:
 def _choose_audio(container: InputContainer) -> AudioStream | None:
     """FFmpeg's choice, or the first other stream of sound with a decoder."""
     for stream in (container.streams.best("audio"), *container.streams.audio):
-        if not isinstance(stream, AudioStream) or stream.codec_context is None:
-            continue
-        if stream.codec_context.sample_rate and stream.time_base:
+        if isinstance(stream, AudioStream) and _is_decodable(stream):
             return stream
     return None
+
+
+def _is_decodable(stream: AudioStream) -> bool:
+    context = stream.codec_context
+    return context is not None and bool(context.sample_rate and stream.time_base)
+
+
+def _audio_track(path: str, tracks: Sequence[AudioStream], wanted: int | str) -> AudioStream:
+    """The track with this number, or the first of this language, the default one before others."""
+    if isinstance(wanted, int):
+        found = [track for number, track in enumerate(tracks) if number == wanted]
+    else:
+        found = [track for track in tracks if _language(track).lower() == wanted.lower()]
+        found.sort(key=lambda track: Disposition.default not in track.disposition)
+    usable = [track for track in found if _is_decodable(track)]
+    if usable:
+        return usable[0]
+    if found:
+        raise StageError(
+            "probe",
+            "no_decoder",
+            f"{path} has the sound track {wanted} in a codec that this FFmpeg has no decoder for: "
+            "choose another streams.audio_track, or convert the file.",
+        )
+    held = ", ".join(f"{number} ({_language(track)})" for number, track in enumerate(tracks))
+    raise StageError(
+        "probe",
+        "no_track",
+        f"{path} has no sound track {wanted}, only {held or 'none at all'}: choose another "
+        "streams.audio_track, or leave it unset for the default one.",
+    )
+
+
+def _language(track: AudioStream) -> str:
+    return track.language or "und"
+
+
+def _check_sizes(
+    path: str, video: VideoStream | None, audio: AudioStream | None, limits: MediaLimits
+) -> None:
+    """Refuse sizes for which memory would be set aside as soon as something is decoded."""
+    if video is not None:
+        width, height = video.codec_context.width, video.codec_context.height
+        if max(width, height) > limits.picture_side or width * height > limits.picture_pixels:
+            raise StageError(
+                "probe",
+                "too_large",
+                f"{path} has pictures of {width}x{height}, more than {limits.picture_side} on a "
+                f"side or {limits.picture_pixels} pixels: scale it down, or raise "
+                "limits.picture_side and limits.picture_pixels.",
+            )
+    if audio is not None and audio.codec_context.sample_rate > limits.sample_rate_hz:
+        raise StageError(
+            "probe",
+            "too_large",
+            f"{path} states a sample rate of {audio.codec_context.sample_rate} Hz, more than "
+            f"{limits.sample_rate_hz}: resample it, or raise limits.sample_rate_hz.",
+        )
 
 
 def _video_info(stream: VideoStream) -> VideoStreamInfo:
@@ -88,13 +161,18 @@ def _video_info(stream: VideoStream) -> VideoStreamInfo:
         codec=context.codec.canonical_name,
         width=context.width,
         height=context.height,
-        pixel_aspect=Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
+        pixel_aspect=_pixel_aspect(stream),
         average_rate=stream.average_rate or None,
         time_base=stream.time_base,
         start_pts=stream.start_time,
         claimed_frames=stream.frames,
         reorders=bool(context.has_b_frames),
     )
+
+
+def _pixel_aspect(stream: VideoStream) -> Fraction:
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return aspect if 1 / _MOST_PIXEL_ASPECT <= aspect <= _MOST_PIXEL_ASPECT else Fraction(1)
 
 
 def _audio_info(stream: AudioStream) -> AudioStreamInfo:

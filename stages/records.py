@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightsound.models.backbones.base import FrameView
-from sightsound.stages.errors import ErrorCode, StageName
+from sightsound.stages.errors import ErrorCode, StageName, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,28 @@ class AudioStreamInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MediaLimits:
+    """How large what a file says of itself may be, before memory is set aside for it.
+
+    ``picture_side`` is the longest side in pixels and ``picture_pixels`` the most pixels of a
+    picture (the default is twice 8K), ``index_bytes`` the packet index of a file (the default
+    is 100 hours at 30 frames a second), ``duration_s`` the length (a week), ``sample_rate_hz``
+    the rate of sound.
+    """
+
+    picture_side: int = 16384
+    picture_pixels: int = 1 << 26
+    index_bytes: int = 192 << 20
+    duration_s: float = 7 * 86400.0
+    sample_rate_hz: int = 768_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class MediaInfo:
     """A file and the streams chosen from it. At least one of ``video`` and ``audio`` is there.
 
     ``video_id`` is derived from the content alone. ``claimed_duration_s`` is the container's
-    word and not to be believed; the plan measures.
+    word and not to be believed; the plan measures. ``limits`` hold for all that reads the file.
     """
 
     path: str
@@ -58,6 +75,7 @@ class MediaInfo:
     claimed_duration_s: float | None
     video: VideoStreamInfo | None
     audio: AudioStreamInfo | None
+    limits: MediaLimits = MediaLimits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,11 +239,14 @@ class SliceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a video failed, or what is wrong with one that is partial."""
+    """Why a video failed, or what is wrong with one that is partial. Names are ``printable``."""
 
     stage: StageName
     code: ErrorCode
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message))
 
 
 VideoStatus = Literal["ok", "partial", "failed"]

@@ -156,6 +156,8 @@ class _Block:
             frames = self._decoder.decode(packet)
             for frame in frames:
                 self._place(frame)
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, ValueError):
             return False
         return not packet.is_corrupt
@@ -165,6 +167,8 @@ class _Block:
         try:
             for frame in self._decoder.decode(None):
                 self._place(frame)
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, ValueError):
             pass  # What the decoder held back is lost; it is at most a few milliseconds.
         self._container.close()

@@ -1,6 +1,6 @@
 """Clips from nothing: pictures and sounds into any container that PyAV can write.
 
-Everything is deterministic: the same call gives the same pictures, sounds and times. What a
+Everything is deterministic: the same call gives the same bytes, with one version of PyAV. What a
 file holds is stated by a :class:`Picture` and a :class:`Sound`; :func:`make_clip` writes it.
 """
 
@@ -48,7 +48,8 @@ class Picture:
 
     ``draw`` gives grey (h, w) or RGB (h, w, 3). ``gop`` None leaves the encoder's default.
     ``rotation`` is what a player must turn the stored picture by, counter-clockwise.
-    ``start_s`` below 0 makes an edit list skip what is before 0.
+    ``start_s`` below 0 makes an edit list skip what is before 0. ``colours`` are primaries,
+    transfer and matrix by the numbers of ITU-T H.273.
     """
 
     times: tuple[Fraction, ...]
@@ -64,6 +65,7 @@ class Picture:
     start_s: Fraction = Fraction(0)
     pixel_aspect: Fraction = Fraction(1)
     rotation: int = 0
+    colours: tuple[int, int, int] | None = None
     draw: Draw = numbered
 
 
@@ -87,7 +89,9 @@ def make_clip(
     format_name: str | None = None,
 ) -> Path:
     """Write one clip and return its path; ``options`` are the muxer's."""
-    with av.open(str(path), "w", format=format_name, options=dict(options or {})) as container:
+    # Else muxers write random numbers that name the file.
+    every = {"fflags": "+bitexact", **(options or {})}
+    with av.open(str(path), "w", format=format_name, options=every) as container:
         streams = []
         if picture is not None:
             streams.append(_picture_packets(container, picture))
@@ -102,7 +106,12 @@ def make_clip(
 def _picture_packets(
     container: OutputContainer, picture: Picture
 ) -> Iterator[tuple[float, Packet]]:
-    stream = container.add_stream(picture.codec, rate=picture.rate, options=dict(picture.options))
+    options = dict(picture.options)
+    if picture.codec == "libx264":
+        # Its quick routines may give other bytes from one run to the next.
+        parts = (options.get("x264-params"), "cpu-independent=1")
+        options["x264-params"] = ":".join(part for part in parts if part)
+    stream = container.add_stream(picture.codec, rate=picture.rate, options=options)
     context = stream.codec_context
     context.width, context.height = picture.width, picture.height
     context.pix_fmt = picture.pixel_format
@@ -113,6 +122,8 @@ def _picture_packets(
         context.gop_size = picture.gop
     if picture.b_frames is not None:
         context.max_b_frames = picture.b_frames
+    if picture.colours is not None:
+        context.color_primaries, context.color_trc, context.colorspace = picture.colours
     if picture.rotation:
         stream.set_display_rotation(picture.rotation)
 

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from sightsound.pipeline.config import Config, ConfigError, load_config
+from sightsound.pipeline.media_config import audio_track_setting
+from sightsound.stages.records import MediaLimits
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -51,6 +53,9 @@ def test_one_number_of_a_rule_leaves_the_others():
         ("window.length_s", "key=value"),
         ("model.name=x", "model"),
         ("workers.count=two", "workers.count"),
+        ("streams.audio_track=-1", "streams.audio_track"),
+        ("limits.memory_bytes=1000", "limits.memory_bytes"),
+        ("limits.picture_pixels=0", "limits.picture_pixels"),
     ],
 )
 def test_wrong_setting_is_refused_by_name(setting, part):
@@ -73,13 +78,51 @@ def test_file_that_is_no_yaml_says_so(tmp_path):
 
 
 def test_key_of_results_ignores_how_work_is_spread():
-    spread = ("workers.count=7", "workers.slice_s=60", "output.part_bytes=2000000")
+    spread = (
+        "workers.count=7",
+        "workers.slice_s=60",
+        "output.part_bytes=2000000",
+        "limits.memory_bytes=null",
+        "limits.duration_s=60",
+    )
     assert load_config(settings=spread).config_id() == Config().config_id()
 
 
-@pytest.mark.parametrize("setting", ["window.hop_s=2", "sampling.fps=1", "output.top_k=3"])
+@pytest.mark.parametrize(
+    "setting",
+    ["window.hop_s=2", "sampling.fps=1", "output.top_k=3", "streams.audio_track=0"],
+)
 def test_key_of_results_changes_with_what_they_depend_on(setting):
     assert load_config(settings=(setting,)).config_id() != Config().config_id()
+
+
+@pytest.mark.parametrize(
+    ("option", "track"), [("1", 1), ("eng", "eng"), ("no", "no"), ("pt-BR", "pt-BR"), ("0", 0)]
+)
+def test_track_of_sound_is_a_number_or_a_language(option, track):
+    found = load_config(settings=(audio_track_setting(option),)).streams.audio_track
+    assert (found, type(found)) == (track, type(track))
+
+
+def test_norwegian_is_a_language_though_yaml_takes_it_for_false():
+    assert load_config(settings=("streams.audio_track=no",)).streams.audio_track == "no"
+
+
+def test_defaults_of_the_limits_are_those_of_the_stages():
+    assert Config().limits.media_limits() == MediaLimits()
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_ceiling"),
+    [
+        (("inference.device=cuda",), False),
+        (("inference.device=cpu",), True),
+        (("inference.engine=openvino",), True),
+        (("inference.device=cpu", "limits.memory_bytes=null"), False),
+    ],
+)
+def test_worker_on_a_gpu_has_no_ceiling_of_memory(settings, has_ceiling):
+    assert (load_config(settings=settings).worker_memory_bytes() is not None) == has_ceiling
 
 
 def test_rate_is_the_models_unless_set():

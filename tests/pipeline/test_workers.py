@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from helpers.faulty import Stillborn, make_dying, make_obedient
+from helpers.hungry import make_hungry
 
 from sightsound.pipeline.workers import Limits, Outcome, WorkerPool, WorkersDieError
 
@@ -124,6 +125,59 @@ def test_worker_killed_while_idle_costs_nothing(pool):
     assert list(pool.wait()) == []
     (outcome,) = run(pool, [("add", 1, 2)])
     assert outcome.value == 3
+
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def hungry():
+    with WorkerPool(make_hungry, 1, memory_bytes=512 * MEBIBYTE) as pool:
+        yield pool
+
+
+def test_task_within_the_memory_of_a_worker_is_done(hungry):
+    (outcome,) = run(hungry, [("take", 128 * MEBIBYTE)])
+    assert outcome.value == 1
+
+
+def test_task_that_needs_more_than_its_worker_may_use_says_so(hungry):
+    (outcome,) = run(hungry, [("take", 600 * MEBIBYTE)])
+    assert (outcome.kind, outcome.out_of_memory) == ("crashed", True)
+    assert outcome.reason == "it needed more than the 0.5 GiB that a worker may use"
+
+
+def test_what_native_code_says_of_memory_is_understood(hungry):
+    (outcome,) = run(hungry, [("native",)])
+    assert outcome.out_of_memory
+
+
+def test_kill_by_the_system_counts_as_want_of_memory(hungry):
+    (outcome,) = run(hungry, [("killed",)])
+    assert (outcome.kind, outcome.out_of_memory) == ("crashed", True)
+    assert "SIGKILL" in outcome.reason
+
+
+def test_crash_with_memory_to_spare_is_no_want_of_it(pool):
+    (outcome,) = run(pool, [("segfault",)])
+    assert (outcome.kind, outcome.out_of_memory) == ("crashed", False)
+
+
+def test_worker_that_ran_out_of_memory_is_replaced(hungry):
+    """What it keeps would otherwise fail the tasks after it."""
+    (first,) = run(hungry, [("keep", 300 * MEBIBYTE)])
+    (failed,) = run(hungry, [("take", 300 * MEBIBYTE)])
+    assert failed.out_of_memory
+    (again,) = run(hungry, [("take", 300 * MEBIBYTE)])
+    assert again.value == 1
+    (last,) = run(hungry, [("pid",)])
+    assert last.value != first.value
+
+
+def test_memory_has_no_ceiling_where_none_is_set():
+    with WorkerPool(make_hungry, 1) as pool:
+        (outcome,) = run(pool, [("take", 600 * MEBIBYTE)])
+    assert outcome.value == 1
 
 
 def test_workers_that_die_while_they_start_end_the_run():

@@ -5,14 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from helpers.decoding import RATE_HZ, Decoded, decode, make_plan
 from media.clips import ClipLibrary
 from media.damage import overwritten, packet_places, truncated, with_early_cues
 
+from sightsound.stages.all_frames import AllFrames
 from sightsound.stages.decode import Decode
 from sightsound.stages.frames import DecodeReport
+from sightsound.stages.media import open_media
 
 EVERY_FRAME = Fraction(25)
 # Codecs that notice when their data is overwritten with noise. To the arithmetic decoders of VP8,
@@ -88,6 +91,91 @@ def test_a_damaged_key_frame_costs_its_group(clips: ClipLibrary, tmp_path: Path,
     found = decode(damaged(clips, tmp_path, name, (start,)), fps=EVERY_FRAME)
     for sample in range(start + 3, stop - 3):
         assert sample in found.report.lost | found.report.tainted
+
+
+def with_turned_bits(source: Path, path: Path, *, seed: int, packets: range) -> Path:
+    """A copy with one bit in a hundred bytes turned, in some packets past their first bytes."""
+    data = bytearray(source.read_bytes())
+    chance = np.random.default_rng(seed)
+    places = packet_places(source)
+    for number in packets:
+        position, size, _ = places[number]
+        for at in chance.integers(position + 12, position + size, size=max(1, size // 100)):
+            data[at] ^= 1 << int(chance.integers(8))
+    path.write_bytes(data)
+    return path
+
+
+def frames_called_corrupt(path: Path) -> set[float]:
+    """Times of frames that the decoder itself marks, asked in the plainest way."""
+    found = set()
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "explode"}
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            found |= {float(f.pts * stream.time_base) for f in frames if f.is_corrupt and f.pts}
+    return found
+
+
+@pytest.mark.parametrize("in_full", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["h264_gop30_mp4", "h264_mp4", "mpeg4_mp4", "vp9_webm"])
+def test_a_frame_that_the_decoder_calls_corrupt_is_not_shown_as_good(
+    clips: ClipLibrary, tmp_path: Path, name: str, seed: int, in_full: bool
+) -> None:
+    source = clips(name)
+    path = tmp_path / f"turned{source.suffix}"
+    with_turned_bits(source, path, seed=seed, packets=range(90, 110))
+    corrupt = frames_called_corrupt(path)
+    found = decode(path, fps=EVERY_FRAME, in_full=in_full)
+    good = {shown.time_s for shown in found.shown.values() if not shown.tainted}
+    assert not corrupt & {round(time, 9) for time in good}
+    intact = decode(source, fps=EVERY_FRAME)
+    # Before the damage, and from the second key frame after it on, nothing is touched.
+    _, stop = group_around(source, 110)
+    for sample in (*range(85), *range(stop + 6, 200)):
+        assert found.shown[sample].digest == intact.shown[sample].digest
+        assert not found.shown[sample].tainted
+
+
+class _Called:
+    """A frame as far as the rule looks at it."""
+
+    def __init__(self, pts: int, *, key: bool = False, corrupt: bool = False) -> None:
+        self.pts, self.key_frame, self.is_corrupt = pts, key, corrupt
+
+
+def test_what_follows_a_corrupt_frame_is_doubted_until_a_key_frame(clips: ClipLibrary) -> None:
+    """Later frames refer to it, though the decoder finds no fault with them."""
+    info, plan = make_plan(clips("h264_mp4"))
+    with open_media(info.path, stage="decode") as container:
+        frames = AllFrames(
+            container.streams.video[0].codec_context,
+            info.video,
+            plan,
+            plan.slices[0],
+            views=(),
+            report=DecodeReport(),
+            most_pixels=1 << 26,
+            guessed_times=False,
+        )
+        series = [
+            _Called(0, key=True),
+            _Called(1),
+            _Called(2, corrupt=True),
+            _Called(3),
+            _Called(4, key=True),
+            _Called(5),
+            _Called(6, key=True, corrupt=True),
+            _Called(7),
+        ]
+        doubted = [frame.pts for frame in series if frames._follows_corrupt(frame)]
+    assert doubted == [2, 3, 6, 7]
 
 
 def test_a_lost_target_breaks_the_plan(clips: ClipLibrary, tmp_path: Path) -> None:

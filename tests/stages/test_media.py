@@ -8,12 +8,15 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from media.clips import ClipLibrary
 from media.damage import truncated
 
-from sightsound.stages.errors import ERROR_CODES, StageError
+from sightsound.stages.errors import ERROR_CODES, StageError, printable
 from sightsound.stages.media import Demuxer, frame_interval, has_guessed_times, open_media
 from sightsound.stages.probe import Probe
+from sightsound.stages.records import Failure
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,39 @@ def test_a_frame_without_times_stays_for_one_interval_of_the_rate(clips: ClipLib
     video = Probe()(str(clips("h264_bare"))).video
     assert video is not None
     assert frame_interval(video) * video.time_base == pytest.approx(1 / 25)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain name.mp4", "plain name.mp4"),
+        ("видео-動画-🎬.mp4", "видео-動画-🎬.mp4"),
+        ("two\nlines\r.mp4", r"two\nlines\r.mp4"),
+        ("\x1b[31mred\x1b]0;title\x07.mp4", r"\x1b[31mred\x1b]0;title\x07.mp4"),
+        ("\x9b2J.mp4", r"\x9b2J.mp4"),
+        ("gpj\u202e4pm.exe", r"gpj\u202e4pm.exe"),
+        (os.fsdecode(b"\xff\xfe.mp4"), r"\xff\xfe.mp4"),
+        ("line\u2028end", r"line\u2028end"),
+    ],
+    ids=["plain", "any script", "lines", "colours", "C1", "direction", "bytes", "separator"],
+)
+def test_a_name_is_shown_without_what_a_terminal_obeys(name: str, shown: str) -> None:
+    assert printable(name) == shown
+
+
+@given(st.text())
+def test_what_is_shown_is_one_line_of_valid_text(text: str) -> None:
+    shown = printable(text)
+    shown.encode()
+    assert len(shown.splitlines()) <= 1
+    assert not set(shown) & set(map(chr, (*range(32), *range(127, 160))))
+    assert printable(shown) == shown
+
+
+def test_the_message_of_an_error_shows_a_name_safely() -> None:
+    error = StageError("probe", "not_found", "\x1b[31m does not exist.")
+    assert str(error) == error.message == r"\x1b[31m does not exist."
+    assert Failure(stage="probe", code="not_found", message="a\nb").message == r"a\nb"
 
 
 @pytest.mark.parametrize("code", ERROR_CODES)

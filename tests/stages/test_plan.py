@@ -370,3 +370,28 @@ def test_all_who_share_a_video_get_as_many_slices(
 ) -> None:
     plan = plan_of(clips("h264_flac_mkv"), slice_s=slice_s, min_slices=min_slices, min_slice_s=20)
     assert len(plan.slices) == expected
+
+
+def with_wild_time(source: Path, path: Path, *, number: int) -> Path:
+    """A copy of an MPEG-TS whose ``number``-th PES packet of picture is 26.5 hours off.
+
+    The highest bit of the 33 of its PTS is turned: ISO/IEC 13818-1, 2.4.3.6.
+    """
+    data = bytearray(source.read_bytes())
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(b"\x00\x00\x01\xe0", at + 1)
+    assert data[at + 7] & 0x80
+    data[at + 9] ^= 0b1000
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("number", [0, 1, 60, 120, 199])
+def test_one_wild_timestamp_does_not_stretch_a_video(
+    clips: ClipLibrary, tmp_path: Path, number: int
+) -> None:
+    path = with_wild_time(clips("both_ts"), tmp_path / "wild.ts", number=number)
+    _, plan = make_plan(path)
+    assert plan.duration_s == pytest.approx(8, abs=0.1)
+    assert plan.n_windows <= 2

@@ -8,13 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from av.stream import Disposition
 from media.clips import ClipLibrary
 from media.damage import with_matroska_duration
 from media.make import Picture, Sound, even_times, make_clip
 from media.sounds import sweep
 
+from sightsound.stages.decode import Decode
 from sightsound.stages.errors import StageError
+from sightsound.stages.frames import DecodeReport
+from sightsound.stages.plan import Grid, Plan
 from sightsound.stages.probe import Probe, content_id
 
 
@@ -95,6 +100,95 @@ def test_cover_art_is_not_a_picture(tmp_path: Path) -> None:
         assert len(container.streams.video) == 1
     info = Probe()(str(with_cover))
     assert info.video is None and info.audio is not None
+
+
+def with_tracks(path: Path, *tracks: tuple[str, str]) -> Path:
+    """A file with several tracks of sound, each of a language and a disposition.
+
+    Track i is a tone of (i + 1) * 1000 Hz.
+    """
+    rate_hz = 16000
+    with av.open(str(path), "w") as container:
+        streams = []
+        for language, disposition in tracks:
+            stream = container.add_stream("pcm_s16le", rate=rate_hz)
+            stream.codec_context.layout = "mono"
+            if language:
+                stream.metadata["language"] = language
+            stream.disposition = Disposition[disposition] if disposition else Disposition(0)
+            streams.append(stream)
+        for begin in range(0, 2 * rate_hz, 1600):
+            for number, stream in enumerate(streams):
+                time = np.arange(begin, begin + 1600) / rate_hz
+                tone = 0.5 * np.sin(2 * np.pi * 1000 * (number + 1) * time)
+                samples = (tone * 32767).astype(np.int16).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+                frame.sample_rate, frame.pts = rate_hz, begin
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def chosen(path: Path, audio_track: int | str | None = None) -> int:
+    """The number of the track that is chosen among those of the file."""
+    audio = Probe(audio_track=audio_track)(str(path)).audio
+    assert audio is not None
+    return audio.index
+
+
+TRACKS = (("eng", ""), ("deu", "default"), ("fra", ""), ("deu", "comment"))
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_of_several_tracks_the_default_one_is_taken(tmp_path: Path, number: int) -> None:
+    tracks = [("eng", "default" if i == number else "") for i in range(3)]
+    assert chosen(with_tracks(tmp_path / "tracks.mkv", *tracks)) == number
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"), [(None, 1), (0, 0), (2, 2), (3, 3), ("fra", 2), ("deu", 1), ("ENG", 0)]
+)
+def test_a_track_is_chosen_by_number_or_language(
+    tmp_path: Path, wanted: int | str | None, number: int
+) -> None:
+    assert chosen(with_tracks(tmp_path / "tracks.mkv", *TRACKS), wanted) == number
+
+
+def test_of_a_language_the_default_track_is_taken_first(tmp_path: Path) -> None:
+    path = with_tracks(tmp_path / "tracks.mkv", ("deu", ""), ("eng", ""), ("deu", "default"))
+    assert chosen(path, "deu") == 2
+
+
+@pytest.mark.parametrize("wanted", [4, "spa"])
+def test_a_track_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, wanted: int | str
+) -> None:
+    path = with_tracks(tmp_path / "tracks.mkv", *TRACKS)
+    with pytest.raises(StageError) as caught:
+        Probe(audio_track=wanted)(str(path))
+    assert caught.value.code == "no_track"
+    assert caught.value.message == (
+        f"{path} has no sound track {wanted}, only 0 (eng), 1 (deu), 2 (fra), 3 (deu): choose "
+        "another streams.audio_track, or leave it unset for the default one."
+    )
+
+
+def test_a_track_of_a_file_without_sound_is_not_there(clips: ClipLibrary) -> None:
+    with pytest.raises(StageError, match="no sound track 0, only none at all") as caught:
+        Probe(audio_track=0)(str(clips("h264_mp4")))
+    assert caught.value.code == "no_track"
+
+
+def test_the_chosen_track_is_the_one_heard(tmp_path: Path) -> None:
+    path = with_tracks(tmp_path / "tracks.mkv", *TRACKS)
+    for number in range(len(TRACKS)):
+        info = Probe(audio_track=number)(str(path))
+        plan = Plan(Grid(fps=Fraction(2), length_s=8, hop_s=4), slice_s=300)(info)
+        stage = Decode((), sample_rate_hz=16000)
+        (block,) = stage(info, plan, plan.slices[0], report=DecodeReport())
+        spectrum = np.abs(np.fft.rfft(block.samples[:16000]))
+        assert spectrum.argmax() == 1000 * (number + 1)
 
 
 def test_the_id_comes_from_the_content_alone(clips: ClipLibrary, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -167,6 +168,67 @@ def test_sound_of_many_channels_is_mixed(shared_media: Path) -> None:
     expected = data.reshape(-1, 16).mean(axis=1) / 32768
     assert len(found) == 16000
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def wave_file(path: Path, samples: NDArray[np.float32], rate_hz: int, *, mask: int = 0) -> Path:
+    """16-bit PCM as WAVE_FORMAT_EXTENSIBLE, whose mask says which channels they are (0: none)."""
+    n_channels = samples.shape[1]
+    data = (samples * 32767).round().astype("<i2").tobytes()
+    pcm = bytes.fromhex("0100000000001000800000aa00389b71")
+    head = struct.pack(
+        "<HHIIHHHHI16s",
+        *(0xFFFE, n_channels, rate_hz, rate_hz * n_channels * 2, n_channels * 2, 16),
+        *(22, 16, mask, pcm),
+    )
+    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head
+    body += b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return path
+
+
+@pytest.mark.parametrize("n_channels", range(1, 17))
+def test_channels_of_which_nothing_is_said_count_alike(tmp_path: Path, n_channels: int) -> None:
+    samples = sweep(0.5, RATE_HZ, channels=n_channels)
+    found = decode(wave_file(tmp_path / "many.wav", samples, RATE_HZ), sound=True).mono
+    np.testing.assert_allclose(found, samples.mean(axis=1), atol=1e-4)
+
+
+_CENTRE, _SURROUND = 2**-0.5, 2**-1.5
+
+
+@pytest.mark.parametrize(
+    ("mask", "weights"),
+    [
+        (0x4, [1]),
+        (0x3, [0.5, 0.5]),
+        (0x7, [0.5, 0.5, _CENTRE]),
+        (0x33, [0.5, 0.5, _SURROUND, _SURROUND]),
+        (0x37, [0.5, 0.5, _CENTRE, _SURROUND, _SURROUND]),
+        (0x3F, [0.5, 0.5, _CENTRE, 0, _SURROUND, _SURROUND]),
+        (0x60F, [0.5, 0.5, _CENTRE, 0, _SURROUND, _SURROUND]),
+        (0x63F, [0.5, 0.5, _CENTRE, 0, _SURROUND, _SURROUND, _SURROUND, _SURROUND]),
+    ],
+    ids=["mono", "stereo", "3.0", "quadraphonic", "5.0", "5.1", "5.1 side", "7.1"],
+)
+def test_channels_that_are_named_are_mixed_by_the_standard_matrix(
+    tmp_path: Path, mask: int, weights: list[float]
+) -> None:
+    """Independent noise in each channel, so that each weight shows: ITU-R BS.775."""
+    samples = np.random.default_rng(1).uniform(-0.2, 0.2, (8000, len(weights)))
+    path = wave_file(tmp_path / "named.wav", samples.astype(np.float32), RATE_HZ, mask=mask)
+    found = decode(path, sound=True).mono
+    fitted, *_ = np.linalg.lstsq(samples, found, rcond=None)
+    np.testing.assert_allclose(fitted, weights, atol=2e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 22050, 32000, 88200, 96000, 192000])
+def test_sound_of_any_rate_is_heard_at_its_pitch_and_time(tmp_path: Path, rate_hz: int) -> None:
+    time = np.arange(2 * rate_hz) / rate_hz
+    samples = (0.5 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32)[:, None]
+    found = decode(wave_file(tmp_path / "tone.wav", samples, rate_hz), sound=True).mono
+    assert len(found) == 2 * RATE_HZ
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * RATE_HZ) / RATE_HZ)
+    np.testing.assert_allclose(found[200:-200], expected[200:-200], atol=2e-3)
 
 
 def test_the_start_of_the_presentation_may_be_anywhere(tmp_path: Path) -> None:
