@@ -7,7 +7,8 @@ Each actor has a process of its own for native code, as the local engine's worke
 a crash costs a slice and not the actor. Frames leave that process only where decoding and
 inference are split, by slices of ``SPLIT_SLICE_S`` (some 10 MB). A row of Ray Data holds
 one pickled group, so that a group is the unit that Ray hands out: one slice of a long video, or
-short videos of ``batch.task_video_s`` together.
+short videos of ``batch.task_video_s`` together. Small files go past Inspect as they are: whoever
+labels them opens them anyway, and they are not worth sharing.
 """
 
 from __future__ import annotations
@@ -55,8 +56,21 @@ GROUP_SCHEMA = pa.schema([("group", pa.binary())])
 # Of inputs that take no time there are this many in a group.
 _MOST_IN_GROUP = 256
 SPLIT_SLICE_S = 30.0
+# A file of up to this size is inspected by the worker that labels it, whole.
+SMALL_BYTES = 32 << 20
+# How long such a file is taken to be, when it is put into a group: half a Mbit/s.
+_GUESSED_BYTES_A_SECOND = 62_500
 
 MakeHandler = Callable[[Config], Handler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A small file on its way to Label, which inspects it as well."""
+
+    position: int
+    uri: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +113,14 @@ class End:
     is_stored: bool = False
 
 
-def input_block(positions: list[int], uris: list[str]) -> pa.Table:
-    """A block of inputs, as Inspect and identify take it."""
+def input_block(positions: list[int], uris: list[str], sizes_bytes: list[int]) -> pa.Table:
+    """A block of inputs, as Inspect and identify take it; an unknown size is negative."""
     return pa.table(
-        {"position": pa.array(positions, pa.int64()), "uri": pa.array(uris, pa.string())}
+        {
+            "position": pa.array(positions, pa.int64()),
+            "uri": pa.array(uris, pa.string()),
+            "size_bytes": pa.array(sizes_bytes, pa.int64()),
+        }
     )
 
 
@@ -120,10 +138,11 @@ def unpack(table: pa.Table) -> Iterator[list[Any]]:
 class _Child:
     """One worker process and the tasks that are done in it, one after the other."""
 
-    def __init__(self, config: Config, make_handler: MakeHandler) -> None:
+    def __init__(self, config: Config, make_handler: MakeHandler, *, infers: bool) -> None:
         os.environ.update(WORKER_ENVIRONMENT)
         self._workers = config.workers
-        self._pool = WorkerPool(partial(make_handler, config), 1)
+        memory_bytes = config.worker_memory_bytes() if infers else config.limits.memory_bytes
+        self._pool = WorkerPool(partial(make_handler, config), 1, memory_bytes=memory_bytes)
 
     def run(self, task: Task) -> Outcome:
         self._pool.submit(task, limits(task, self._workers))
@@ -136,23 +155,30 @@ class _Child:
 
 
 class Inspect:
-    """Blocks of inputs (position, uri) -> groups of Piece and End: probe and plan."""
+    """Blocks of inputs (position, uri, size_bytes) -> groups of Piece, End and Small: probe, plan.
+
+    With ``passes_small`` small files are left to Label.
+    """
 
     def __init__(
-        self, config: Config, make_handler: MakeHandler, stored: dict[str, set[Span]]
+        self,
+        config: Config,
+        make_handler: MakeHandler,
+        stored: dict[str, set[Span]],
+        *,
+        passes_small: bool = False,
     ) -> None:
-        self._child = _Child(config, make_handler)
+        self._child = _Child(config, make_handler, infers=False)
         self._group_s = config.batch.task_video_s
         self._stored = stored
+        self._most_passed_bytes = SMALL_BYTES if passes_small else -1
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Inspect the inputs of a block and yield groups as they fill."""
-        group: list[Piece | End] = []
+        group: list[Piece | End | Small] = []
         held_s = 0.0
-        for position, uri in zip(
-            block["position"].to_pylist(), block["uri"].to_pylist(), strict=True
-        ):
-            for item in self._inspect(position, uri):
+        for row in block.to_pylist():
+            for item in self._look_at(**row):
                 length_s = _length_s(item)
                 if group and (held_s + length_s > self._group_s or len(group) >= _MOST_IN_GROUP):
                     yield pack(group)
@@ -162,38 +188,46 @@ class Inspect:
         if group:
             yield pack(group)
 
-    def _inspect(self, position: int, uri: str) -> Iterator[Piece | End]:
-        task = InspectTask(position, uri)
-        outcome = self._child.run(task)
-        if outcome.kind != "done":
+    def _look_at(self, position: int, uri: str, size_bytes: int) -> Iterator[Piece | End | Small]:
+        if 0 <= size_bytes <= self._most_passed_bytes:
+            yield Small(position=position, uri=uri, size_bytes=size_bytes)
+        else:
+            yield from _inspected(self._child, position, uri, self._stored)
+
+
+def _inspected(
+    child: _Child, position: int, uri: str, stored: dict[str, set[Span]]
+) -> Iterator[Piece | End]:
+    """The slices of an input, those ``stored`` as their ends, or the end that it came to."""
+    task = InspectTask(position, uri)
+    outcome = child.run(task)
+    if outcome.kind != "done":
+        yield End(position=position, failure=failure_of(task, outcome), is_death=_is_death(outcome))
+        return
+    info, plan = outcome.value
+    bare = replace(plan, slices=())
+    n_slices = len(plan.slices)
+    spans = stored.get(info.video_id, set()) if n_slices > 1 else set()
+    for piece in plan.slices:
+        if span_of(piece) in spans:
             yield End(
-                position=position, failure=failure_of(task, outcome), is_death=_is_death(outcome)
+                position=position,
+                info=info,
+                plan=bare,
+                n_slices=n_slices,
+                index=piece.index,
+                span=span_of(piece),
+                is_stored=True,
             )
-            return
-        info, plan = outcome.value
-        bare = replace(plan, slices=())
-        n_slices = len(plan.slices)
-        stored = self._stored.get(info.video_id, set()) if n_slices > 1 else set()
-        for piece in plan.slices:
-            if span_of(piece) in stored:
-                yield End(
-                    position=position,
-                    info=info,
-                    plan=bare,
-                    n_slices=n_slices,
-                    index=piece.index,
-                    span=span_of(piece),
-                    is_stored=True,
-                )
-            else:
-                yield Piece(position=position, info=info, plan=bare, n_slices=n_slices, piece=piece)
+        else:
+            yield Piece(position=position, info=info, plan=bare, n_slices=n_slices, piece=piece)
 
 
 class DecodePieces:
     """Groups of Piece and End -> groups of one DecodedPiece or End each: decode."""
 
     def __init__(self, config: Config, make_handler: MakeHandler) -> None:
-        self._child = _Child(config, make_handler)
+        self._child = _Child(config, make_handler, infers=False)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Decode the slices of each group and yield them one by one."""
@@ -211,15 +245,27 @@ class DecodePieces:
 
 
 class Label:
-    """Groups of Piece, DecodedPiece and End -> groups of End: what is left to be done."""
+    """Groups of Piece, DecodedPiece, Small and End -> groups of End: what is left to be done."""
 
-    def __init__(self, config: Config, make_handler: MakeHandler) -> None:
-        self._child = _Child(config, make_handler)
+    def __init__(
+        self, config: Config, make_handler: MakeHandler, stored: dict[str, set[Span]]
+    ) -> None:
+        self._child = _Child(config, make_handler, infers=True)
+        self._stored = stored
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Label the slices of each group."""
         for group in unpack(block):
-            yield pack([self._label(item) if isinstance(item, Piece) else item for item in group])
+            yield pack([end for item in group for end in self._ends(item)])
+
+    def _ends(self, item: Piece | End | Small) -> Iterator[End]:
+        if isinstance(item, Small):
+            for part in _inspected(self._child, item.position, item.uri, self._stored):
+                yield from self._ends(part)
+        elif isinstance(item, End):
+            yield item
+        else:
+            yield self._label(item)
 
     def _label(self, item: Piece) -> End:
         task: SliceTask
@@ -261,8 +307,10 @@ def _is_death(outcome: Outcome) -> bool:
     return outcome.kind in ("crashed", "timeout")
 
 
-def _length_s(item: Piece | End) -> float:
+def _length_s(item: Piece | End | Small) -> float:
     if isinstance(item, End):
         return 0.0
+    if isinstance(item, Small):
+        return item.size_bytes / _GUESSED_BYTES_A_SECOND
     windows = item.piece.windows
     return windows[-1].end_s - windows[0].start_s

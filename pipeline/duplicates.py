@@ -17,6 +17,7 @@ from sightsound.pipeline.commit import Input
 from sightsound.pipeline.keys import KEY, KeyIndex, keys_from_hex, make_keys, rows_of_inputs
 from sightsound.pipeline.ledger import FAILED, Ledger, part_name
 from sightsound.pipeline.listing import Listing
+from sightsound.stages.errors import printable
 from sightsound.stages.tables import TABLES, ResultRows
 
 _BLOCK_BYTES, _MOST_IN_BLOCK = 64 << 20, 256
@@ -42,23 +43,24 @@ class Duplicates:
         self._candidates = todo & (self._same_size(todo) | self._size_is_known())
 
     def blocks(self) -> list[pa.Table]:
-        """The inputs to be read whole, as tables of position and uri."""
+        """The inputs to be read whole, as tables of position, uri and size."""
         blocks: list[pa.Table] = []
         positions: list[int] = []
         uris: list[str] = []
-        held = 0
+        sizes_bytes: list[int] = []
         for rows in self._listing.batches(self._candidates):
             for position, uri in zip(
                 rows["position"].to_pylist(), rows["uri"].to_pylist(), strict=True
             ):
                 size = int(self._listing.size_bytes[position])
-                if uris and (held + size > _BLOCK_BYTES or len(uris) >= _MOST_IN_BLOCK):
-                    blocks.append(input_block(positions, uris))
-                    positions, uris, held = [], [], 0
+                is_full = sum(sizes_bytes) + size > _BLOCK_BYTES or len(uris) >= _MOST_IN_BLOCK
+                if uris and is_full:
+                    blocks.append(input_block(positions, uris, sizes_bytes))
+                    positions, uris, sizes_bytes = [], [], []
                 positions.append(position)
                 uris.append(uri)
-                held += size
-        return [*blocks, input_block(positions, uris)] if uris else blocks
+                sizes_bytes.append(size)
+        return [*blocks, input_block(positions, uris, sizes_bytes)] if uris else blocks
 
     def take(self, table: pa.Table) -> None:
         """Note the contents of some inputs: position and content_id, null where unreadable."""
@@ -162,7 +164,9 @@ def _renamed(rows: ResultRows, copy: Input) -> ResultRows:
     message = video["error_message"]
     renamed = video | {
         "uri": copy.uri,
-        "error_message": message.replace(old, copy.uri) if message else message,
+        "error_message": message.replace(printable(old), printable(copy.uri))
+        if message
+        else message,
         "processing_s": 0.0,
     }
     return (

@@ -185,24 +185,28 @@ class RayEngine:
             inspected = ray.data.from_arrow(list(inputs)).map_batches(
                 Inspect,
                 fn_constructor_args=(self._config, self._make_handler, stored),
+                fn_constructor_kwargs={"passes_small": not self._is_split},
                 compute=pool(min_size=1, max_size=max(1, largest // _WORKERS_AN_INSPECTOR)),
                 num_cpus=0,
                 **common,
             )
             workers: dict[str, Any] = {
-                "fn_constructor_args": (self._config, self._make_handler),
                 "compute": pool(
                     min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2
                 ),
                 "num_cpus": self._config.batch.cpus_per_worker,
                 **common,
             }
+            labels = (self._config, self._make_handler, stored)
             if not self._is_split:
-                return inspected.map_batches(Label, **workers)
+                return inspected.map_batches(Label, fn_constructor_args=labels, **workers)
             n_label = self._n_label_workers()
-            return inspected.map_batches(DecodePieces, **workers).map_batches(
+            decoded = inspected.map_batches(
+                DecodePieces, fn_constructor_args=(self._config, self._make_handler), **workers
+            )
+            return decoded.map_batches(
                 Label,
-                fn_constructor_args=(self._config, self._make_handler),
+                fn_constructor_args=labels,
                 compute=pool(min_size=1, max_size=n_label, max_tasks_in_flight_per_actor=2),
                 # The cores are those of the workers that decode.
                 num_cpus=0,
@@ -286,6 +290,9 @@ def _set_environment() -> None:
     # Its workers run at the lowest priority unless told otherwise.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Actors have processes of their own; those that wait for tasks would never get one.
+    os.environ.setdefault("RAY_enable_worker_prestart", "0")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # A thread that outlives an interrupted run must not start another Ray.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

@@ -63,7 +63,7 @@ class Round:
         return {**self._waiting, **self._died}
 
     def blocks(self, n_workers: int, *, one_by_one: bool) -> list[pa.Table]:
-        """What to send: tables of position and uri."""
+        """What to send: tables of position, uri and size."""
         inputs = list(self._waiting.values())
         blocks, start = [], 0
         while start < len(inputs):
@@ -71,7 +71,11 @@ class Round:
             size = min(_MOST_IN_BLOCK, max(1, left // (_BLOCKS_A_WORKER * max(1, n_workers))))
             some = inputs[start : start + (1 if one_by_one else size)]
             blocks.append(
-                input_block([item.position for item in some], [item.uri for item in some])
+                input_block(
+                    [item.position for item in some],
+                    [item.uri for item in some],
+                    [item.size_bytes for item in some],
+                )
             )
             start += len(some)
         return blocks

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from sightsound.pipeline import batch_steps
 from sightsound.pipeline.batch_steps import (
     GROUP_SCHEMA,
+    SMALL_BYTES,
     End,
     Inspect,
     Label,
     Piece,
+    Small,
     identify,
+    input_block,
     pack,
     unpack,
 )
@@ -39,7 +42,7 @@ class StallError(Exception):
 class StandInPool:
     """A pool whose worker is this process."""
 
-    def __init__(self, make, n_workers):
+    def __init__(self, make, n_workers, *, memory_bytes):
         self._handler = make()
         self._outcomes = []
 
@@ -98,15 +101,16 @@ def make_handler(config):
     return handle
 
 
-def inspected(*uris, stored=None):
+def inspected(*uris, stored=None, size_bytes=1000, passes_small=False):
     """The groups that inputs make; positions count from 10."""
-    block = pa.table({"position": range(10, 10 + len(uris)), "uri": pa.array(uris, pa.string())})
-    inspect = Inspect(CONFIG, make_handler, stored or {})
+    positions = list(range(10, 10 + len(uris)))
+    block = input_block(positions, list(uris), [size_bytes] * len(uris))
+    inspect = Inspect(CONFIG, make_handler, stored or {}, passes_small=passes_small)
     return [group for table in inspect(block) for group in unpack(table)]
 
 
-def labelled(*groups):
-    label = Label(CONFIG, make_handler)
+def labelled(*groups, stored=None):
+    label = Label(CONFIG, make_handler, stored or {})
     return [done for group in groups for table in label(pack(group)) for done in unpack(table)]
 
 
@@ -223,6 +227,47 @@ def test_slices_that_another_video_has_stored_are_labelled():
     assert isinstance(item, Piece)
 
 
+# Small files
+
+
+def test_small_files_are_left_to_the_worker_that_labels():
+    groups = inspected("/x/1", "/y/1", passes_small=True)
+    assert groups == [
+        [
+            Small(position=10, uri="/x/1", size_bytes=1000),
+            Small(position=11, uri="/y/1", size_bytes=1000),
+        ]
+    ]
+
+
+@pytest.mark.parametrize("size_bytes", [SMALL_BYTES + 1, -1])
+def test_large_files_and_those_of_unknown_size_are_inspected_first(size_bytes):
+    ((item,),) = inspected("/x/1", size_bytes=size_bytes, passes_small=True)
+    assert isinstance(item, Piece)
+
+
+def test_small_files_are_put_together_by_their_size():
+    groups = inspected(*["/x/1"] * 5, size_bytes=1_000_000, passes_small=True)
+    assert [len(group) for group in groups] == [1, 1, 1, 1, 1]
+    groups = inspected(*["/x/1"] * 5, size_bytes=600_000, passes_small=True)
+    assert [len(group) for group in groups] == [3, 2]
+
+
+@pytest.mark.parametrize("uri", ["/x/2+3", "/damaged/1", "/crash/1", "/late-crash/1+1+1"])
+def test_small_file_ends_as_one_that_was_inspected_first(uri):
+    ((*small,),) = labelled(*inspected(uri, passes_small=True))
+    ((*whole,),) = labelled(*inspected(uri))
+    assert [plain(end) for end in small] == [plain(end) for end in whole]
+
+
+def test_stored_slices_of_a_small_file_are_not_labelled_again():
+    uri = "/x/2+3"
+    stored = {content_of(uri): {(0, 2)}}
+    ((first, second),) = labelled(*inspected(uri, passes_small=True), stored=stored)
+    assert (first.is_stored, second.is_stored) == (True, False)
+    assert plain(second.result) == plain(slice_result(piece(1, 2, 5)))
+
+
 # Labelling
 
 
@@ -245,7 +290,7 @@ def test_ends_pass_through_unchanged():
 def test_groups_of_a_block_are_labelled_one_by_one():
     groups = inspected("/x/20", "/y/20")
     block = pa.concat_tables(map(pack, groups))
-    tables = list(Label(CONFIG, make_handler)(block))
+    tables = list(Label(CONFIG, make_handler, {})(block))
     assert [table.num_rows for table in tables] == [1, 1]
 
 

@@ -264,7 +264,10 @@ def test_input_that_never_came_back_fails_with_advice():
 
 
 def blocks_of(n_inputs, n_workers, *, one_by_one):
-    inputs = {7 * number: source(f"/{number}", 7 * number) for number in range(n_inputs)}
+    inputs = {
+        7 * number: source(f"/{number}", 7 * number, size_bytes=100 + number)
+        for number in range(n_inputs)
+    }
     this_round = Round(inputs, None, SEGMENTS, is_last=False)
     return this_round.blocks(n_workers, one_by_one=one_by_one)
 
@@ -274,7 +277,9 @@ def blocks_of(n_inputs, n_workers, *, one_by_one):
 def test_blocks_hold_every_input_once_and_in_order(n_inputs, n_workers, one_by_one):
     blocks = blocks_of(n_inputs, n_workers, one_by_one=one_by_one)
     found = [pair for block in blocks for pair in block.to_pylist()]
-    assert found == [{"position": 7 * i, "uri": f"/{i}"} for i in range(n_inputs)]
+    assert found == [
+        {"position": 7 * i, "uri": f"/{i}", "size_bytes": 100 + i} for i in range(n_inputs)
+    ]
 
 
 def test_blocks_of_one_by_one_hold_one_input():
