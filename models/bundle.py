@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sightsound.models.backbones import AUDIO_BACKBONES, VISUAL_BACKBONES
+from sightsound.models.backbones import audio_backbone, visual_backbone
 from sightsound.models.backbones.base import AudioBackbone, VisualBackbone
-from sightsound.models.errors import BundleError
+from sightsound.models.errors import BundleError, FusionError, UnknownBackboneError
+from sightsound.models.fusion import build_fusion, check_method
 from sightsound.models.networks import NetworkSpec, TensorSpec, file_sha256
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ BUILT_IN = ("default", "full")
 FUSION = "fusion"
 
 TaskKind = Literal["single", "multi"]
+Sense = Literal["visual", "audio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class Task:
     ``kind`` "single" gives probabilities that add up to 1 over the labels, "multi" gives each
     label its own. ``sources`` maps what is averaged to its weight: ``fusion`` alone, or
     backbones with a head over just these labels (late fusion).
+
+    ``requires`` names the senses without which the fusion does not answer the task in a window.
+    A segment of a single-label task whose score is below ``threshold`` is called "unknown".
     """
 
     name: str
@@ -46,6 +51,8 @@ class Task:
     labels: tuple[str, ...]
     sources: Mapping[str, float]
     temperature: float = 1.0
+    requires: tuple[Sense, ...] = ()
+    threshold: float = 0.0
 
     @property
     def by_fusion(self) -> bool:
@@ -55,7 +62,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle. ``model_id`` changes with any weight, label or setting in it."""
+    """A loaded bundle. ``model_id`` changes with any weight, label or setting in it.
+
+    It may lack visual or audio backbones; a fusion then has one masked token of one number in
+    place of that sense. ``fusion`` is its method and its sizes.
+    """
 
     name: str
     path: Path
@@ -67,12 +78,22 @@ class Bundle:
     card: Mapping[str, Any] = field(default_factory=dict)
     model_id: str = ""
 
+    @property
+    def visual_dim(self) -> int:
+        """Size of the visual tokens that the fusion takes; 1 where nothing looks."""
+        return self.visual[0].embedding_dim if self.visual else 1
+
+    @property
+    def audio_dim(self) -> int:
+        """Size of the sound tokens that the fusion takes; 1 where nothing listens."""
+        return self.audio[0].embedding_dim if self.audio else 1
+
     def fusion_network(self, *, n_visual: int, n_audio: int) -> NetworkSpec:
         """The trained fusion for windows of at most so many tokens of each kind."""
         if self.fusion is None:
             raise BundleError(f"The bundle {self.name} has no trained fusion.")
         weights = self.path / WEIGHTS_FILE
-        visual_dim, audio_dim = self.visual[0].embedding_dim, self.audio[0].embedding_dim
+        visual_dim, audio_dim = self.visual_dim, self.audio_dim
         outputs = [
             TensorSpec(name=task.name, shape=(len(task.labels),))
             for task in self.tasks
@@ -102,12 +123,10 @@ class Bundle:
     def _build_fusion(self) -> nn.Module:
         from safetensors.torch import load_file
 
-        from sightsound.models.fusion import BottleneckFusion
-
         assert self.fusion is not None
-        module = BottleneckFusion(
-            visual_dim=self.visual[0].embedding_dim,
-            audio_dim=self.audio[0].embedding_dim,
+        module = build_fusion(
+            visual_dim=self.visual_dim,
+            audio_dim=self.audio_dim,
             tasks={task.name: len(task.labels) for task in self.tasks if task.by_fusion},
             **self.fusion,
         )
@@ -152,13 +171,21 @@ def load_bundle(name_or_path: str) -> Bundle:
         )
     try:
         return _parse(path, manifest)
+    except (FusionError, UnknownBackboneError) as error:
+        raise BundleError(f"{path / MANIFEST_FILE}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path / MANIFEST_FILE} is incomplete or wrong: {error!r}.") from error
 
 
 def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
-    visual = tuple(_backbone(VISUAL_BACKBONES, name, path) for name in manifest["visual_backbones"])
-    audio = tuple(_backbone(AUDIO_BACKBONES, name, path) for name in manifest["audio_backbones"])
+    visual = tuple(visual_backbone(name) for name in manifest["visual_backbones"])
+    audio = tuple(audio_backbone(name) for name in manifest["audio_backbones"])
+    fusion = manifest.get("fusion")
+    if fusion is not None:
+        check_method(fusion["method"])
+        for sense, backbones in (("visual", visual), ("audio", audio)):
+            if fusion["method"] == sense and not backbones:
+                raise BundleError(f"{path}: the fusion is {sense}, but no backbone is.")
     if len({backbone.log_mel.sample_rate_hz for backbone in audio}) > 1:
         raise BundleError(f"{path}: audio backbones of one bundle must share a sample rate.")
     by_name = {backbone.name: backbone for backbone in (*visual, *audio)}
@@ -171,16 +198,9 @@ def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
             if backbone.labels is None:
                 raise BundleError(f"{path}: {backbone.name} has no labels for the task {name}.")
             labels = backbone.labels()
-        tasks.append(
-            Task(
-                name=name,
-                kind=entry["kind"],
-                labels=tuple(labels),
-                sources=sources,
-                temperature=entry.get("temperature", 1.0),
-            )
-        )
-    fusion = manifest.get("fusion")
+        tasks.append(_task(name, entry, tuple(labels), fusion, path))
+    if any(task.by_fusion for task in tasks) and fusion is None:
+        raise BundleError(f"{path}: a task is scored by fusion, but the bundle has none.")
     if fusion is not None and not (path / WEIGHTS_FILE).is_file():
         raise BundleError(f"{path} has no {WEIGHTS_FILE}: the copy is incomplete.")
     return Bundle(
@@ -196,10 +216,33 @@ def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
     )
 
 
-def _backbone(known: Mapping[str, Any], name: str, path: Path) -> Any:
-    if name not in known:
-        raise BundleError(f"{path} uses the backbone {name!r}; known are {', '.join(known)}.")
-    return known[name]
+def _task(
+    name: str,
+    entry: Mapping[str, Any],
+    labels: tuple[str, ...],
+    fusion: Mapping[str, Any] | None,
+    path: Path,
+) -> Task:
+    if entry["kind"] not in get_args(TaskKind):
+        raise BundleError(f"{path}: the kind of the task {name} must be single or multi.")
+    requires = list(entry.get("requires", ()))
+    if not set(requires) <= set(get_args(Sense)):
+        raise BundleError(f"{path}: the task {name} can require visual and audio only.")
+    # A fusion that uses one sense has nothing to say of a window without it.
+    if fusion is not None and FUSION in entry["sources"] and fusion["method"] in get_args(Sense):
+        requires.append(fusion["method"])
+    threshold = float(entry.get("threshold", 0.0))
+    if not 0 <= threshold <= 1:
+        raise BundleError(f"{path}: the threshold of the task {name} must lie between 0 and 1.")
+    return Task(
+        name=name,
+        kind=entry["kind"],
+        labels=labels,
+        sources=entry["sources"],
+        temperature=entry.get("temperature", 1.0),
+        requires=tuple(dict.fromkeys(requires)),
+        threshold=threshold,
+    )
 
 
 def _model_id(path: Path, backbones: tuple[VisualBackbone | AudioBackbone, ...]) -> str:

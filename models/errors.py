@@ -21,3 +21,11 @@ class BundleError(ModelError):
 
 class EngineError(ModelError):
     """An inference engine cannot be had here or cannot run a network."""
+
+
+class FusionError(ModelError):
+    """A method of fusion, one of its sizes or the name of a task cannot be used."""
+
+
+class UnknownBackboneError(ModelError):
+    """There is no backbone of this name, or none that this version can use."""

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sightsound.models.backbones import AUDIO_BACKBONES, VISUAL_BACKBONES
+from sightsound.models.backbones.library import LIBRARIES
 from sightsound.models.bundle import BUILT_IN, Bundle, load_bundle
 from sightsound.models.errors import ModelError
 
@@ -36,6 +37,8 @@ def show_models() -> None:
     for name in ("name", "weights"):
         next(column for column in backbones.columns if column.header == name).no_wrap = True
     console.print(backbones)
+    names = " and ".join(f"{library}:NAME" for library in LIBRARIES)
+    console.print(f"Besides these: {names}, by the names that the library gives.", soft_wrap=True)
     remedies = {
         backbone.weights.file: backbone.weights.remedy()
         for backbone in (*VISUAL_BACKBONES.values(), *AUDIO_BACKBONES.values())

@@ -32,10 +32,10 @@ class _Fused:
 class Fuse:
     """(Window, tokens by backbone) -> WindowScores.
 
-    A task by fusion is scored by the trained transformer over the tokens of the first visual
-    and the first audio backbone. Its shares are by leaving one sense out: how much the
-    probability of the best label falls without it. A task by late fusion is the weighted mean
-    of its backbones' own scores, pooled over the window.
+    A task by fusion is scored by the trained network over the tokens of the first visual and the
+    first audio backbone, in the windows that have the senses that the task requires. Its shares
+    are by leaving one sense out: how much the probability of the best label falls without it. A
+    task by late fusion is the weighted mean of its backbones' own scores, pooled over the window.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, grid: Grid) -> None:
@@ -54,7 +54,7 @@ class Fuse:
         if bundle.audio:
             log_mel = bundle.audio[0].log_mel
             n_audio += math.ceil(grid.length_s * log_mel.sample_rate_hz / log_mel.hop_samples)
-        return math.ceil(grid.length_s * grid.fps) + 1, n_audio
+        return math.ceil(grid.length_s * grid.fps) + 1 if bundle.visual else 1, n_audio
 
     def __call__(
         self, window: Window, tokens: Mapping[str, Tokens], *, corrupt: bool
@@ -70,15 +70,16 @@ class Fuse:
         has_audio = any(backbone.name in tokens for backbone in self._bundle.audio)
         tasks: dict[str, TaskScores] = {}
         embedding = None
-        if self._network is not None and (has_video or has_audio):
-            visual = tokens.get(self._bundle.visual[0].name)
-            audio = tokens.get(self._bundle.audio[0].name)
-            # Without picture only sound is named: the fusion was trained on what is seen.
+        visual, audio = self._fused_tokens(tokens)
+        if self._network is not None and (visual is not None or audio is not None):
             fused = self._fuse(window, visual, audio)
             embedding = fused[0].embedding
-            if visual is not None:
-                for task in self._by_fusion:
-                    tasks[task.name] = _fused_scores(task, window, fused, visual, audio)
+            missing = {
+                name for name, found in (("visual", visual), ("audio", audio)) if found is None
+            }
+            for task in self._by_fusion:
+                if missing.isdisjoint(task.requires):
+                    tasks[task.name] = _fused_scores(task, fused, visual, audio)
         for task in self._bundle.tasks:
             if not task.by_fusion:
                 scores = self._late(task, tokens)
@@ -93,6 +94,18 @@ class Fuse:
             embedding=embedding,
         )
 
+    def _fused_tokens(self, tokens: Mapping[str, Tokens]) -> tuple[Tokens | None, Tokens | None]:
+        """What the fusion looks at and listens to; one of one sense is not shown the other."""
+        if self._bundle.fusion is None:
+            return None, None
+        method = self._bundle.fusion["method"]
+        visual = audio = None
+        if self._bundle.visual and method != "audio":
+            visual = tokens.get(self._bundle.visual[0].name)
+        if self._bundle.audio and method != "visual":
+            audio = tokens.get(self._bundle.audio[0].name)
+        return visual, audio
+
     def _fuse(self, window: Window, visual: Tokens | None, audio: Tokens | None) -> list[_Fused]:
         """With both senses; and, where there are both, without sound and without picture."""
         pairs = [(visual, audio)]
@@ -102,8 +115,8 @@ class Fuse:
         columns: list[list[NDArray[np.generic]]] = [[] for _ in self._network.spec.inputs]
         for pair in pairs:
             arrays = (
-                *_padded(window, pair[0], self._n_visual, self._bundle.visual[0].embedding_dim),
-                *_padded(window, pair[1], self._n_audio, self._bundle.audio[0].embedding_dim),
+                *_padded(window, pair[0], self._n_visual, self._bundle.visual_dim),
+                *_padded(window, pair[1], self._n_audio, self._bundle.audio_dim),
             )
             for column, array in zip(columns, arrays, strict=True):
                 column.append(array)
@@ -112,7 +125,7 @@ class Fuse:
         return [
             _Fused(
                 probabilities={
-                    task.name: softmax(outputs[i][row], temperature=task.temperature)
+                    task.name: _probabilities(task, outputs[i][row])
                     for i, task in enumerate(self._by_fusion)
                 },
                 embedding=outputs[n_tasks][row],
@@ -130,12 +143,8 @@ class Fuse:
             found = tokens.get(name)
             if found is None or found.logits is None:
                 continue
-            if task.kind == "single":
-                each = softmax(found.logits, temperature=task.temperature)
-                pooled = mean_pool(each)
-            else:
-                each = sigmoid(found.logits / np.float32(task.temperature))
-                pooled = linear_softmax_pool(each)
+            each = _probabilities(task, found.logits)
+            pooled = mean_pool(each) if task.kind == "single" else linear_softmax_pool(each)
             total += np.float32(weight) * pooled
             weight_sum += weight
             if any(backbone.name == name for backbone in self._bundle.visual):
@@ -178,14 +187,21 @@ def _best(scores: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.asarray(order, dtype=np.int32)
 
 
+def _probabilities(task: Task, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (..., n_labels) to probabilities: of one label, or of each by itself."""
+    if task.kind == "single":
+        return softmax(logits, temperature=task.temperature)
+    return sigmoid(logits / np.float32(task.temperature))
+
+
 def _fused_scores(
-    task: Task, window: Window, fused: list[_Fused], visual: Tokens, audio: Tokens | None
+    task: Task, fused: list[_Fused], visual: Tokens | None, audio: Tokens | None
 ) -> TaskScores:
     whole = fused[0]
     scores = whole.probabilities[task.name]
     best = _best(scores)
-    visual_share = 1.0
-    if audio is not None:
+    visual_share = 0.0 if visual is None else 1.0
+    if visual is not None and audio is not None:
         top = best[0]
         without_sound, without_picture = (part.probabilities[task.name][top] for part in fused[1:])
         by_picture = max(0.0, float(scores[top] - without_picture))
@@ -194,11 +210,19 @@ def _fused_scores(
             visual_share = by_picture / (by_picture + by_sound)
         else:
             visual_share = float(whole.visual_attention.sum())
-    peak = int(whole.visual_attention[: len(visual.times_s)].argmax())
     return TaskScores(
         indices=best,
         scores=scores[best],
-        peaks_s=np.full(len(best), visual.times_s[peak]),
+        peaks_s=np.full(len(best), _peak_s(whole, visual, audio)),
         visual_share=visual_share,
         audio_share=1 - visual_share,
     )
+
+
+def _peak_s(whole: _Fused, visual: Tokens | None, audio: Tokens | None) -> float:
+    """The moment of the picture, or without one of the sound, that has the most attention."""
+    tokens, attention = visual, whole.visual_attention
+    if tokens is None:
+        tokens, attention = audio, whole.audio_attention
+    assert tokens is not None
+    return float(tokens.times_s[int(attention[: len(tokens.times_s)].argmax())])

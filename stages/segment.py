@@ -7,12 +7,14 @@ therefore never overlap, and together with the spans left out they tile the vide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sightsound.models.bundle import Task
 from sightsound.stages.plan import Grid
 from sightsound.stages.records import Segment, WindowScores
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,32 @@ class _Hit:
     audio_share: float
 
 
-class Segments:
-    """All windows of a video, in order -> its segments, by task and then by start."""
+@dataclass(frozen=True)
+class _Run:
+    """Windows in a row with one label, the first at ``position``; None: the label is unknown."""
 
-    def __init__(self, tasks: Sequence[Task], rules: dict[str, SegmentRule], grid: Grid) -> None:
+    label: int | None
+    position: int
+    hits: list[_Hit]
+
+    @property
+    def score(self) -> float:
+        return sum(hit.score for hit in self.hits) / len(self.hits)
+
+    def follows(self, other: _Run) -> bool:
+        return self.position == other.position + len(other.hits)
+
+
+class Segments:
+    """All windows of a video, in order -> its segments, by task and then by start.
+
+    A single-label run whose mean score is below the task's threshold is told as "unknown" with
+    that score, whatever the rule's least score; neighbouring ones become one.
+
+    ``rules`` are by task, and by kind ("single", "multi") for tasks that have none of their own.
+    """
+
+    def __init__(self, tasks: Sequence[Task], rules: Mapping[str, SegmentRule], grid: Grid) -> None:
         self._tasks = tasks
         self._rules = rules
         self._grid = grid
@@ -53,7 +77,7 @@ class Segments:
         """Make the segments of one video."""
         segments: list[Segment] = []
         for task in self._tasks:
-            rule = self._rules[task.name]
+            rule = self._rules.get(task.name) or self._rules[task.kind]
             found = self._single(task, rule, windows) if task.kind == "single" else []
             if task.kind == "multi":
                 found = self._multi(task, rule, windows)
@@ -97,21 +121,24 @@ class Segments:
     def _single(
         self, task: Task, rule: SegmentRule, windows: Sequence[WindowScores]
     ) -> list[Segment]:
-        runs: list[tuple[int, list[_Hit]]] = []
+        runs: list[_Run] = []
         current: int | None = None
-        for labels in self._hits(task, windows):
+        for position, labels in enumerate(self._hits(task, windows)):
             if labels is None:
                 current = None
                 continue
             best = next(iter(labels))
             kept = labels.get(current) if current is not None else None
             if kept is not None and labels[best].score <= kept.score + rule.switch_margin:
-                runs[-1][1].append(kept)
+                runs[-1].hits.append(kept)
             else:
                 current = best
-                runs.append((best, [labels[best]]))
-        segments = [_segment(task, label, run) for label, run in runs]
-        return [segment for segment in segments if segment.score >= rule.min_score]
+                runs.append(_Run(best, position, [labels[best]]))
+        return [
+            _segment(task, run.label, run.hits)
+            for run in _with_unknown(runs, task.threshold)
+            if run.label is None or run.score >= rule.min_score
+        ]
 
     def _multi(
         self, task: Task, rule: SegmentRule, windows: Sequence[WindowScores]
@@ -131,13 +158,26 @@ class Segments:
         return finished
 
 
-def _segment(task: Task, label: int, hits: list[_Hit]) -> Segment:
+def _with_unknown(runs: Sequence[_Run], threshold: float) -> list[_Run]:
+    """The runs, those below the threshold without a label and joined with their like."""
+    found: list[_Run] = []
+    for run in runs:
+        if run.score >= threshold:
+            found.append(run)
+        elif found and found[-1].label is None and run.follows(found[-1]):
+            found[-1].hits.extend(run.hits)
+        else:
+            found.append(_Run(None, run.position, list(run.hits)))
+    return found
+
+
+def _segment(task: Task, label: int | None, hits: list[_Hit]) -> Segment:
     peak = max(hits, key=lambda hit: hit.score)
     count = len(hits)
     visual = sum(hit.visual_share for hit in hits) / count
     return Segment(
         task=task.name,
-        label=task.labels[label],
+        label=UNKNOWN if label is None else task.labels[label],
         start_s=hits[0].start_s,
         end_s=hits[-1].end_s,
         score=sum(hit.score for hit in hits) / count,

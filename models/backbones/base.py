@@ -16,7 +16,7 @@ from sightsound.models.networks import NetworkSpec, TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from sightsound.models.weights import WeightFile
+    from sightsound.models.weights import Weights
 
 Fit = Literal["stretch", "cover"]
 
@@ -60,7 +60,7 @@ class Backbone:
     licence: str
     embedding_dim: int
     labels: Callable[[], tuple[str, ...]] | None
-    weights: WeightFile
+    weights: Weights
     build: Callable[[], nn.Module]
 
     def outputs(self) -> tuple[TensorSpec, ...]:

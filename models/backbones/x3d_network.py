@@ -6,17 +6,22 @@ which follow the paper: ``a``, ``b`` and ``c`` are the three convolutions of a b
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from sightsound.models.errors import WeightsCorruptError
+
 # (blocks, width, inner width, width of squeeze-excitation) of the four stages.
 _STAGES = ((3, 24, 54, 8), (5, 48, 108, 8), (11, 96, 216, 16), (7, 192, 432, 32))
 _STEM_WIDTH = 24
 _MEAN = 0.45
 _DEVIATION = 0.225
+_BATCH_NORM_EPSILON = 1e-5
 
 
 class _SqueezeExcitation(nn.Module):
@@ -114,7 +119,76 @@ class X3D(nn.Module):
 
 
 def load_x3d(path: Path) -> X3D:
-    """X3D-XS in evaluation mode with the weights of a safetensors file, as float32."""
+    """X3D-XS in evaluation mode with the weights of a file, as float32.
+
+    The file is safetensors under this module's names, or a checkpoint of PyTorchVideo
+    (``X3D_XS.pyth``), of which nothing but tensors is unpickled.
+
+    Raises:
+        WeightsCorruptError: the file does not hold this network.
+    """
     network = X3D()
-    network.load_state_dict(load_file(path), strict=True)
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = from_pytorchvideo(stored.get("model_state", stored))
+        network.load_state_dict(tensors, strict=True)
+    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0][:160]
+        raise WeightsCorruptError(
+            f"{path} does not hold the tensors of X3D-XS ({reason}): replace it by the published "
+            "file."
+        ) from error
     return network.eval()
+
+
+def from_pytorchvideo(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """PyTorchVideo's tensors of X3D-XS under this module's names, batch norms folded in.
+
+    A batch norm y = (x - mean) / sqrt(variance + eps) * gain + shift after a convolution is that
+    convolution with its weights scaled by gain / sqrt(variance + eps), and a bias.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+    made: dict[str, torch.Tensor] = {}
+
+    def fold(name: str, convolution: str, norm: str) -> None:
+        scale = stored[f"{norm}.weight"] / torch.sqrt(
+            stored[f"{norm}.running_var"] + _BATCH_NORM_EPSILON
+        )
+        weight = stored[f"{convolution}.weight"]
+        made[f"{name}.weight"] = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+        made[f"{name}.bias"] = stored[f"{norm}.bias"] - stored[f"{norm}.running_mean"] * scale
+
+    # PyTorchVideo calls the stem's spatial convolution conv_t and its temporal one conv_xy.
+    made["xy.weight"] = stored["blocks.0.conv.conv_t.weight"]
+    fold("t", "blocks.0.conv.conv_xy", "blocks.0.norm")
+    number = 0
+    for stage, (n_blocks, *_) in enumerate(_STAGES, start=1):
+        for index in range(n_blocks):
+            theirs, ours = f"blocks.{stage}.res_blocks.{index}", f"blocks.{number}"
+            number += 1
+            for letter in "abc":
+                norm = f"{theirs}.branch2.norm_{letter}" + (".0" if letter == "b" else "")
+                fold(f"{ours}.{letter}", f"{theirs}.branch2.conv_{letter}", norm)
+            if index % 2 == 0:
+                for layer, position in (("fc1", 0), ("fc2", 2)):
+                    squeeze = f"{theirs}.branch2.norm_b.1.block.{position}"
+                    made[f"{ours}.se.{layer}.weight"] = stored[f"{squeeze}.weight"].flatten(1)
+                    made[f"{ours}.se.{layer}.bias"] = stored[f"{squeeze}.bias"]
+            if index == 0 and f"{theirs}.branch1_norm.weight" in stored:
+                fold(f"{ours}.sc", f"{theirs}.branch1_conv", f"{theirs}.branch1_norm")
+            elif index == 0:
+                # Where the width stays as it is, the projection has no batch norm.
+                weight = stored[f"{theirs}.branch1_conv.weight"]
+                made[f"{ours}.sc.weight"] = weight
+                made[f"{ours}.sc.bias"] = torch.zeros(len(weight))
+    head = f"blocks.{len(_STAGES) + 1}"
+    fold("c5", f"{head}.pool.pre_conv", f"{head}.pool.pre_norm")
+    made["l5.weight"] = stored[f"{head}.pool.post_conv.weight"]
+    made["fc.weight"] = stored[f"{head}.proj.weight"]
+    made["fc.bias"] = stored[f"{head}.proj.bias"]
+    return made

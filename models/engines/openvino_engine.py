@@ -18,6 +18,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from sightsound.models.cache import cache_folder as cache_folder
 from sightsound.models.engines.base import Engine, EngineOptions, LoadedNetwork
 from sightsound.models.errors import EngineError
 from sightsound.models.networks import NetworkSpec
@@ -90,12 +91,6 @@ class _OpenVinoNetwork(LoadedNetwork):
         return [
             cast(NDArray[np.float32], results[index]) for index in range(len(self.spec.outputs))
         ]
-
-
-def cache_folder() -> Path:
-    """Where exported networks are kept: ``sightsound`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "sightsound"
 
 
 def exported_path(spec: NetworkSpec, *, batch_size: int) -> Path:

@@ -90,6 +90,28 @@ def sample_video(name: str) -> Path:
     return Path(spec.origin).parent / "datasets" / "data" / name
 
 
+def test_its_fusion_gives_the_numbers_it_was_shipped_with(bundle):
+    """Recorded when the weights were trained: whatever the code becomes, they mean the same."""
+    visual = np.sin(0.37 * np.arange(17)[:, None] + 0.11 * np.arange(1280))
+    audio = np.cos(0.21 * np.arange(18)[:, None] + 0.07 * np.arange(1024))
+    inputs = [
+        np.maximum(visual, 0)[None].astype(np.float32),
+        0.5 * np.arange(17, dtype=np.float32)[None],
+        np.arange(17)[None] < 16,
+        np.maximum(audio, 0)[None].astype(np.float32),
+        np.float32(0.48) * np.arange(18, dtype=np.float32)[None],
+        np.arange(18)[None] < 16,
+    ]
+    engine = create_engine(EngineOptions(engine="torch", device="cpu", precision="float32"))
+    network = engine.load(bundle.fusion_network(n_visual=17, n_audio=18))
+    action, scene, embedding, seen, heard = (output[0, :4] for output in network(*inputs))
+    np.testing.assert_allclose(action, [0.2910, -0.2589, -0.1702, -1.0832], atol=1e-3)
+    np.testing.assert_allclose(scene, [-0.8268, -0.3238, -0.9010, -1.1638], atol=1e-3)
+    np.testing.assert_allclose(embedding, [-0.2396, -0.1065, 0.1961, -0.3610], atol=1e-3)
+    np.testing.assert_allclose(seen, [0.0228, 0.0203, 0.0287, 0.0357], atol=1e-3)
+    np.testing.assert_allclose(heard, [0.0067, 0.0082, 0.0119, 0.0177], atol=1e-3)
+
+
 def test_it_names_what_a_real_clip_shows(bundle):
     """bikes.mp4: people cycle along a street and a car crosses."""
     info = Probe()(str(sample_video("bikes.mp4")))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +133,9 @@ def test_only_the_best_labels_are_kept_and_equal_ones_in_order() -> None:
     assert found.tasks["scene"].indices.tolist() == [25, *range(KEPT_LABELS - 1)]
 
 
-ACTION = Task(name="action", kind="single", labels=LABELS, sources={"fusion": 1})
+ACTION = Task(
+    name="action", kind="single", labels=LABELS, sources={"fusion": 1}, requires=("visual",)
+)
 
 
 class Fusion:
@@ -160,10 +164,22 @@ class Fusion:
         ]
 
 
-def fused(tmp_path: Path, network: Fusion, *extra: Task) -> Fuse:
+def fused(
+    tmp_path: Path,
+    network: Fusion,
+    *extra: Task,
+    task: Task = ACTION,
+    method: str = "bottleneck",
+    **backbones: Any,
+) -> Fuse:
     """A fuse with that network as its trained fusion."""
     (tmp_path / WEIGHTS_FILE).write_bytes(b"none")
-    bundle = small_bundle((ACTION, *extra), path=tmp_path, fusion={"dim": 3})
+    bundle = small_bundle(
+        (task, *extra),
+        path=tmp_path,
+        fusion={"dim": 3, "method": method},  # type: ignore[dict-item]
+        **backbones,
+    )
     return Fuse(bundle, SmallEngine(network), GRID)
 
 
@@ -234,6 +250,78 @@ def test_sound_alone_names_no_action_but_has_an_embedding(tmp_path: Path) -> Non
     assert found.tasks == {}
     assert found.embedding is not None
     assert found.embedding.tolist() == [2, 2, 2]
+
+
+ANY_SENSE = dataclasses.replace(ACTION, requires=())
+EITHER = [{"eye": SEEN}, {"ear": HEARD}, {"eye": SEEN, "ear": HEARD}]
+
+
+@pytest.mark.parametrize("requires", [(), ("visual",), ("audio",), ("visual", "audio")])
+@pytest.mark.parametrize("found", EITHER, ids=lambda found: "+".join(found))
+def test_a_task_is_answered_where_the_senses_it_requires_are_there(
+    tmp_path: Path, requires: tuple[Any, ...], found: dict[str, Tokens]
+) -> None:
+    task = dataclasses.replace(ACTION, requires=requires)
+    answered = fused(tmp_path, Fusion(picture=1, sound=2), task=task)(WINDOW, found, corrupt=False)
+    there = {{"eye": "visual", "ear": "audio"}[name] for name in found}
+    assert (list(answered.tasks) == ["action"]) == (set(requires) <= there)
+
+
+def test_sound_alone_has_the_whole_share_and_its_peak_by_its_attention(tmp_path: Path) -> None:
+    found = action(fused(tmp_path, Fusion(picture=1, sound=2), task=ANY_SENSE), {"ear": HEARD})
+    assert (found.visual_share, found.audio_share) == (0.0, 1.0)
+    assert found.peaks_s.tolist() == [3.9, 3.9]
+    assert found.scores[0] == pytest.approx(sigmoid(2))
+
+
+def test_a_window_without_any_token_is_not_fused(tmp_path: Path) -> None:
+    network = Fusion(picture=1, sound=2)
+    found = fused(tmp_path, network, task=ANY_SENSE)(WINDOW, {}, corrupt=False)
+    assert (found.tasks, found.embedding, network.inputs) == ({}, None, [])
+
+
+def test_labels_of_a_fused_task_with_several_are_scored_each_by_itself(tmp_path: Path) -> None:
+    """The logits are 3 and 0, at a temperature of 2; the share is by the best label's score."""
+    task = dataclasses.replace(ANY_SENSE, kind="multi", temperature=2.0)
+    found = action(
+        fused(tmp_path, Fusion(picture=1, sound=2), task=task), {"eye": SEEN, "ear": HEARD}
+    )
+    assert found.scores.tolist() == pytest.approx([sigmoid(1.5), 0.5])
+    by_picture, by_sound = sigmoid(1.5) - sigmoid(1), sigmoid(1.5) - sigmoid(0.5)
+    assert found.visual_share == pytest.approx(by_picture / (by_picture + by_sound), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "used", "share"), [("visual", {"eye": SEEN}, 1.0), ("audio", {"ear": HEARD}, 0.0)]
+)
+def test_a_fusion_of_one_sense_is_shown_that_one_alone(
+    tmp_path: Path, method: str, used: dict[str, Tokens], share: float
+) -> None:
+    network = Fusion(picture=1, sound=2)
+    fuse = fused(tmp_path, network, task=ANY_SENSE, method=method)
+    both = action(fuse, {"eye": SEEN, "ear": HEARD})
+    alone = action(fuse, used)
+    assert both.visual_share == share
+    assert both.scores.tolist() == alone.scores.tolist()
+    assert both.peaks_s.tolist() == alone.peaks_s.tolist()
+
+
+@pytest.mark.parametrize(
+    ("backbones", "found", "share"),
+    [({"audio": ()}, {"eye": SEEN}, 1.0), ({"visual": ()}, {"ear": HEARD}, 0.0)],
+    ids=["picture", "sound"],
+)
+def test_a_bundle_may_have_backbones_of_one_sense_only(
+    tmp_path: Path, backbones: dict[str, Any], found: dict[str, Tokens], share: float
+) -> None:
+    """The fusion gets one masked token of one number in place of the other sense."""
+    network = Fusion(picture=1, sound=2)
+    scores = action(fused(tmp_path, network, task=ANY_SENSE, **backbones), found)
+    assert scores.visual_share == share
+    visual, _, visual_mask, audio, _, audio_mask = network.inputs[0]
+    absent, mask = (audio, audio_mask) if "audio" in backbones else (visual, visual_mask)
+    assert absent.shape == (1, 1, 1)
+    assert not mask.any()
 
 
 def test_fused_and_late_tasks_stand_side_by_side(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightsound.models.bundle import Task
+from sightsound.models.bundle import Task, TaskKind
+from sightsound.pipeline.config import load_config
 from sightsound.stages.plan import Grid, lay_windows
 from sightsound.stages.records import Segment, TaskScores, WindowScores
-from sightsound.stages.segment import SegmentRule, Segments
+from sightsound.stages.segment import UNKNOWN, SegmentRule, Segments
 
 GRID = Grid(fps=2, length_s=8.0, hop_s=4.0)  # type: ignore[arg-type]
 LABELS = ("cat", "dog", "owl")
@@ -168,6 +171,62 @@ def test_segments_come_by_task_and_then_by_start() -> None:
     ]
 
 
+NAMED = dataclasses.replace(ACTION, threshold=0.6)
+
+
+def test_a_run_below_the_threshold_is_unknown_with_its_score() -> None:
+    (found,) = segments_of(windows_of({"cat": 0.5}, {"cat": 0.4}), NAMED)
+    assert (found.label, found.score) == (UNKNOWN, pytest.approx(0.45))
+    assert (found.start_s, found.end_s) == (0.0, 12.0)
+    assert (found.peak_score, found.peak_s) == (pytest.approx(0.5), 1.0)
+
+
+def test_a_run_at_the_threshold_keeps_its_label() -> None:
+    (found,) = segments_of(windows_of({"cat": 0.5}, {"cat": 0.75}), NAMED)
+    assert found.label == "cat"
+
+
+def test_unknown_is_told_even_below_the_least_score() -> None:
+    (found,) = segments_of(windows_of({"cat": 0.1}), NAMED)
+    assert (found.label, found.score) == (UNKNOWN, pytest.approx(0.1))
+
+
+def test_neighbouring_unknown_runs_are_one() -> None:
+    rows: list[Row] = [{"cat": 0.5, "dog": 0.1}, {"dog": 0.3, "cat": 0.1}, {"owl": 0.9}]
+    found = segments_of(windows_of(*rows), NAMED)
+    assert spans(found) == [(UNKNOWN, 0.0, 10.0), ("owl", 10.0, 16.0)]
+    assert found[0].score == pytest.approx(0.4)
+
+
+def test_unknown_runs_apart_are_two() -> None:
+    found = segments_of(windows_of({"cat": 0.5}, None, {"cat": 0.5}), NAMED)
+    assert [label for label, *_ in spans(found)] == [UNKNOWN, UNKNOWN]
+
+
+def test_several_labels_are_never_unknown() -> None:
+    task = dataclasses.replace(SOUND, threshold=0.9)
+    found = segments_of(windows_of({"cat": 0.5}, task="sound"), task)
+    assert spans(found) == [("cat", 0.0, 8.0)]
+
+
+@pytest.mark.parametrize(("kind", "as_task"), [("single", "action"), ("multi", "sound")])
+def test_a_task_that_is_not_configured_goes_by_its_kind(kind: TaskKind, as_task: str) -> None:
+    """With what is set for the task that it is like."""
+    config = load_config(settings=(f"segments.{as_task}.min_score=0.55",))
+    windows = windows_of({"cat": 0.6}, None, {"cat": 0.5}, task="fight")
+    found = Segments([dataclasses.replace(ACTION, name="fight", kind=kind)], config.rules(), GRID)(
+        windows
+    )
+    assert spans(found) == [("cat", 0.0, 6.0)]
+
+
+def test_a_task_that_is_configured_goes_by_its_own_rule() -> None:
+    rule = {"min_score": 0.7, "keep_score": 0.7}
+    rules = load_config(settings=(f"segments.fight={rule}",)).rules()
+    fight = dataclasses.replace(ACTION, name="fight")
+    assert Segments([fight], rules, GRID)(windows_of({"cat": 0.6}, task="fight")) == []
+
+
 scores = st.floats(0, 1, width=32)
 rows = st.lists(
     st.none() | st.dictionaries(st.sampled_from(LABELS), scores, min_size=1),
@@ -221,6 +280,22 @@ def test_with_no_threshold_segments_tile_what_was_scored(
         assert found[-1].end_s == duration_s
     else:
         assert told_s < duration_s
+
+
+@given(rows, grids, cut_off, rules, st.floats(0, 1))
+def test_above_the_threshold_segments_are_the_same_with_it_and_without(
+    found_rows: list[Row], shape: tuple[float, float], cut: float, rule: SegmentRule, least: float
+) -> None:
+    windows, grid, _ = random_windows(found_rows, shape, cut, "action")
+    without = segments_of(windows, ACTION, rule, grid)
+    found = segments_of(windows, dataclasses.replace(ACTION, threshold=least), rule, grid)
+    named = [segment for segment in found if segment.label != UNKNOWN]
+    assert named == [segment for segment in without if segment.score >= least]
+    assert all(segment.score < least for segment in found if segment.label == UNKNOWN)
+    last_end_s = 0.0
+    for segment in found:
+        assert last_end_s <= segment.start_s
+        last_end_s = segment.end_s
 
 
 @given(rows, grids, cut_off, rules)

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from sightsound.models.backbones.x3d import WEIGHTS, X3D_XS
-from sightsound.models.backbones.x3d_network import X3D
+from sightsound.models.backbones.x3d_network import X3D, load_x3d
+from sightsound.models.errors import WeightsCorruptError
 
 WEIGHTS_FOLDER = Path(
     os.environ.get("SIGHTSOUND_WEIGHTS") or Path(__file__).parents[4] / "shared" / "weights"
@@ -107,3 +108,50 @@ def test_exported_form_agrees_with_torch() -> None:
     for index, expected in enumerate(network(frames)):
         spread = float(expected.std())
         np.testing.assert_allclose(results[index], expected, rtol=0, atol=1e-3 * spread)
+
+
+def pytorchvideo_network() -> Any:
+    """PyTorchVideo's own X3D-XS with random weights and batch norms that do something."""
+    hub = pytest.importorskip("pytorchvideo.models.hub.x3d", reason="needs pytorchvideo")
+    torch.manual_seed(0)
+    network = hub.x3d_xs(pretrained=False)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0)
+        elif "norm" in name and tensor.dim() == 1 and tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5) if name.endswith("weight") else tensor.normal_(std=0.1)
+        elif tensor.dim() > 1:
+            torch.nn.init.kaiming_normal_(tensor)
+    return network.eval()
+
+
+@torch.inference_mode()
+def test_checkpoint_of_pytorchvideo_gives_its_outputs(tmp_path: Path) -> None:
+    """Laid out as the published X3D_XS.pyth; its head ends in a softmax."""
+    original = pytorchvideo_network()
+    path = tmp_path / "X3D_XS.pyth"
+    torch.save({"model_state": original.state_dict(), "epoch": 300}, path)
+    network = load_x3d(path)
+    clips = network.preprocess(random_frames(2))
+    _, logits = network.forward_normalised(clips)
+    original.blocks[-1].activation = None
+    expected = original(clips)
+    spread = float(expected.std())
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-3 * spread)
+    assert not np.allclose(logits[0], logits[1], atol=0.1 * spread)
+
+
+def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "X3D_XS.pyth"
+    torch.save({"model_state": {"blocks": Path(tmp_path)}}, path)
+    with pytest.raises(WeightsCorruptError, match="does not hold the tensors of X3D-XS"):
+        load_x3d(path)
+
+
+def test_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "X3D_XS.pyth"
+    torch.save({"model_state": {"weight": torch.zeros(1)}}, path)
+    with pytest.raises(WeightsCorruptError, match="does not hold the tensors of X3D-XS"):
+        load_x3d(path)

@@ -9,14 +9,12 @@ its bottlenecks do not enter the average.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-_LONGEST_PERIOD_S = 64.0
-_SHORTEST_PERIOD_S = 0.5
+from sightsound.models.fusion.parts import Encoder, TimeEncoding, TokenProjection, masked_softmax
 
 
 class BottleneckFusion(nn.Module):
@@ -51,9 +49,9 @@ class BottleneckFusion(nn.Module):
         hidden_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.visual_in = _TokenProjection(visual_dim, dim, dropout=dropout)
-        self.audio_in = _TokenProjection(audio_dim, dim, dropout=dropout)
-        self.time = _TimeEncoding(dim)
+        self.visual_in = TokenProjection(visual_dim, dim, dropout=dropout)
+        self.audio_in = TokenProjection(audio_dim, dim, dropout=dropout)
+        self.time = TimeEncoding(dim)
         self.bottlenecks = nn.Parameter(torch.randn(n_bottlenecks, dim) * 0.02)
         self.layers = nn.ModuleList(
             _BottleneckLayer(dim, n_heads=n_heads, dropout=dropout) for _ in range(n_layers)
@@ -93,7 +91,7 @@ class BottleneckFusion(nn.Module):
             )
         tokens = self.norm(torch.cat((tokens_v, tokens_a), dim=1))
         mask = torch.cat((visual_mask, audio_mask), dim=1)
-        weights = _masked_softmax(self.attention(tokens)[:, :, 0], mask)
+        weights = masked_softmax(self.attention(tokens)[:, :, 0], mask)
         embedding = (weights[:, :, None] * tokens).sum(dim=1)
         # The same attention, renormalised over the frames, pools their own features.
         visual_weights = weights[:, :n_visual]
@@ -108,44 +106,13 @@ class BottleneckFusion(nn.Module):
         return *logits, embedding, visual_weights, weights[:, n_visual:]
 
 
-class _TokenProjection(nn.Module):
-    """Normalise backbone embeddings and bring them to the width of the transformer."""
-
-    def __init__(self, inputs: int, dim: int, *, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(inputs)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(inputs, dim)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        projected: torch.Tensor = self.linear(self.dropout(self.norm(tokens)))
-        return projected
-
-
-class _TimeEncoding(nn.Module):
-    """Seconds to sines and cosines of periods from 0.5 to 64 s (Vaswani et al. 2017, with
-    time in place of the position)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.frequencies: torch.Tensor
-        ratio = _LONGEST_PERIOD_S / _SHORTEST_PERIOD_S
-        exponent = torch.arange(dim // 2, dtype=torch.float32) / (dim // 2 - 1)
-        periods = _SHORTEST_PERIOD_S * ratio**exponent
-        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
-
-    def forward(self, times_s: torch.Tensor) -> torch.Tensor:
-        angles = times_s[:, :, None] * self.frequencies
-        return torch.cat((torch.sin(angles), torch.cos(angles)), dim=-1)
-
-
 class _BottleneckLayer(nn.Module):
     """One layer of each modality's encoder, and the exchange through the bottlenecks."""
 
     def __init__(self, dim: int, *, n_heads: int, dropout: float) -> None:
         super().__init__()
-        self.visual = _Encoder(dim, n_heads=n_heads, dropout=dropout)
-        self.audio = _Encoder(dim, n_heads=n_heads, dropout=dropout)
+        self.visual = Encoder(dim, n_heads=n_heads, dropout=dropout)
+        self.audio = Encoder(dim, n_heads=n_heads, dropout=dropout)
 
     def forward(
         self,
@@ -165,50 +132,3 @@ class _BottleneckLayer(nn.Module):
         present = torch.clamp(has_visual + has_audio, min=1.0)
         shared = (from_visual * has_visual + from_audio * has_audio) / present
         return visual, audio, shared
-
-
-class _Encoder(nn.Module):
-    """A pre-norm transformer layer over [tokens, bottlenecks]."""
-
-    def __init__(self, dim: int, *, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.norm_attention = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.norm_feed_forward = nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, tokens: torch.Tensor, shared: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        n_tokens = tokens.shape[1]
-        state = torch.cat((tokens, shared), dim=1)
-        always = torch.ones_like(shared[:, :, 0], dtype=torch.bool)
-        keys = torch.cat((mask, always), dim=1)
-        state = state + self.dropout(self._attend(self.norm_attention(state), keys))
-        state = state + self.dropout(self.feed_forward(self.norm_feed_forward(state)))
-        return state[:, :n_tokens], state[:, n_tokens:]
-
-    def _attend(self, state: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        batch, length, dim = state.shape
-        parts = self.query_key_value(state).reshape(batch, length, 3, self.n_heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        scores = query @ key.transpose(-2, -1) / math.sqrt(dim // self.n_heads)
-        weights = _masked_softmax(scores, keys[:, None, None, :])
-        mixed = (weights @ value).transpose(1, 2).reshape(batch, length, dim)
-        attended: torch.Tensor = self.out(mixed)
-        return attended
-
-
-def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Softmax over the last axis with exact zeros where the mask is False.
-
-    All zeros where nothing is allowed, not NaN.
-    """
-    scores = scores.masked_fill(~mask, -1e9)
-    weights = torch.softmax(scores, dim=-1)
-    return weights * mask.to(weights.dtype)

@@ -1,0 +1,9 @@
+"""For tests of networks: one thread, since several spend more time on waiting for each other."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
