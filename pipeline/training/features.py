@@ -1,7 +1,7 @@
 """Features for training: files to tokens of frozen backbones, through the stages of inference.
 
-Variant 0 is the file as inference sees it; each further variant is one random crop of it,
-flipped or not, brighter or darker, the same for all frames and for every backbone.
+Variant 0 is the file as inference sees it. Each further variant is altered the same way for
+all frames and for every backbone (see ``augment``).
 """
 
 from __future__ import annotations
@@ -9,52 +9,83 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
-from sightsound.models.backbones import AUDIO_BACKBONES, VISUAL_BACKBONES
 from sightsound.models.backbones.base import AudioBackbone, FrameView, VisualBackbone
 from sightsound.models.engines.base import Engine, EngineOptions, LoadedNetwork, create_engine
+from sightsound.pipeline.training.augment import (
+    Alteration,
+    PictureAugmentation,
+    SoundAugmentation,
+)
+from sightsound.pipeline.training.backbones import find_backbone
+from sightsound.pipeline.training.sound_features import listen
 from sightsound.stages.decode import Decode
-from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
+from sightsound.stages.errors import PlanMismatchError
+from sightsound.stages.features import TokenBuffer, VisualFeatures
 from sightsound.stages.frames import DecodeReport
 from sightsound.stages.picture import Renderer, shown_size
 from sightsound.stages.plan import Grid, Plan
 from sightsound.stages.probe import Probe
 from sightsound.stages.records import (
     DecodedFrame,
-    DecodedSound,
     MediaInfo,
     VideoPlan,
     VideoStreamInfo,
 )
-from sightsound.stages.spectrogram import Spectrogram
 
+# The windows of the default bundle. Tokens do not depend on how windows are laid.
 WINDOW_LENGTH_S = 8.0
 WINDOW_HOP_S = 4.0
 
+_PICTURE = PictureAugmentation()
+_SOUND = SoundAugmentation()
+
 # Crops are cut from pictures of at most this short side; networks see 224 and 160 pixels.
 _CROP_SOURCE_SIDE = 256
-_LEAST_CROP_SIDE = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Extraction:
     """What is wanted of a file: which backbone looks at which rate, and how many variants.
 
     ``keeps_logits`` takes the backbone's scores (a teacher) instead of its embeddings.
+    ``fixed_name`` is what the rows are kept under where the settings never change.
     """
 
     backbone: str
     fps: Fraction | None
     n_variants: int
     keeps_logits: bool = False
+    picture: PictureAugmentation = _PICTURE
+    sound: SoundAugmentation = _SOUND
+    fixed_name: str | None = None
+
+    def name(self, variant: int) -> str:
+        """What a variant is kept under: it changes with whatever its values depend on.
+
+        That is the backbone and its weights, the rate, what is kept of the outputs and, of
+        altered variants, the augmentation.
+        """
+        return self.fixed_name or _name(self, is_altered=variant > 0)
+
+
+@lru_cache(maxsize=64)
+def _name(extraction: Extraction, *, is_altered: bool) -> str:
+    backbone = find_backbone(extraction.backbone)
+    parts = [backbone.weights.sha256, str(extraction.fps), str(extraction.keeps_logits)]
+    if is_altered:
+        is_audio = isinstance(backbone, AudioBackbone)
+        augmentation = extraction.sound if is_audio else extraction.picture
+        parts.append(augmentation.model_dump_json())
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return f"{extraction.backbone}-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +94,7 @@ class Job:
 
     path: Path
     content_id: str
-    recipe: Recipe
+    extraction: Extraction
     variants: tuple[int, ...]
 
 
@@ -76,53 +107,83 @@ def _engine() -> Engine:
 
 @lru_cache
 def _network(backbone: str) -> LoadedNetwork:
-    known = VISUAL_BACKBONES.get(backbone) or AUDIO_BACKBONES[backbone]
-    return _engine().load(known.network())
+    return _engine().load(find_backbone(backbone).network())
 
 
 @lru_cache
 def _front_end(backbone: str) -> LoadedNetwork:
-    return _engine().load(AUDIO_BACKBONES[backbone].front_end())
+    found = find_backbone(backbone)
+    assert isinstance(found, AudioBackbone)
+    return _engine().load(found.front_end())
 
 
-def extract(job: Job) -> list[dict[str, object]]:
-    """Rows of the cache, one a variant.
+def load_networks(backbones: tuple[str, ...]) -> None:
+    """Load networks, which exports those that OpenVINO has no form of yet.
+
+    Raises:
+        ModelError: weights are missing or wrong, or a network cannot be exported.
+    """
+    for name in backbones:
+        _network(name)
+        if isinstance(find_backbone(name), AudioBackbone):
+            _front_end(name)
+
+
+def extract(job: Job, alive: Callable[[], None] = lambda: None) -> list[dict[str, object]]:
+    """Rows of the cache, one a variant; a file without the sense gives rows without tokens.
+
+    ``alive`` is called now and then.
 
     Raises:
         StageError: the file cannot be read.
     """
     info = Probe()(str(job.path))
-    backbone = job.recipe.backbone
-    if backbone in AUDIO_BACKBONES:
+    backbone = find_backbone(job.extraction.backbone)
+    if isinstance(backbone, AudioBackbone):
         plan = _plan(info, Fraction(1), margin_s=0.0)
-        buffers = {0: _listen(info, plan, AUDIO_BACKBONES[backbone])}
-    else:
-        looking = VISUAL_BACKBONES[backbone]
-        fps = job.recipe.fps
-        assert fps is not None
-        margin_s = float(looking.clip_frames / fps) if looking.clip_frames > 1 else 0.0
-        plan = _plan(info, fps, margin_s=margin_s)
-        buffers = _look(job, info, plan, looking)
-    rows: list[dict[str, object]] = []
-    for variant, buffer in buffers.items():
-        tokens = buffer.between(-math.inf, math.inf)
-        times_s, values = np.zeros(0), np.zeros((0, 0), dtype=np.float32)
-        if tokens is not None:
-            times_s, values = tokens.times_s, tokens.embeddings
-            if job.recipe.keeps_logits:
-                assert tokens.logits is not None
-                values = tokens.logits
-        rows.append(
-            {
-                "content_id": job.content_id,
-                "backbone": backbone,
-                "variant": variant,
-                "duration_s": plan.duration_s,
-                "times_s": times_s.tolist(),
-                "values": values.astype(np.float16).tobytes(),
-            }
+        buffers = listen(
+            info,
+            plan,
+            backbone,
+            network=_network(backbone.name),
+            front_end=_front_end(backbone.name),
+            augmentation=job.extraction.sound,
+            seeds={variant: f"{job.content_id}-{variant}" for variant in job.variants},
+            alive=alive,
         )
-    return rows
+    else:
+        fps = job.extraction.fps
+        assert fps is not None
+        margin_s = float(backbone.clip_frames / fps) if backbone.clip_frames > 1 else 0.0
+        plan = _plan(info, fps, margin_s=margin_s)
+        try:
+            buffers = _look(job, info, plan, backbone, alive)
+        except PlanMismatchError:
+            buffers = _look(job, info, plan, backbone, alive, in_full=True)
+    return [
+        _row(job, variant, buffer, duration_s=plan.duration_s)
+        for variant, buffer in buffers.items()
+    ]
+
+
+def _row(job: Job, variant: int, buffer: TokenBuffer, *, duration_s: float) -> dict[str, object]:
+    row: dict[str, object] = {
+        "content_id": job.content_id,
+        "backbone": job.extraction.name(variant),
+        "variant": variant,
+        "duration_s": duration_s,
+        "times_s": [],
+        "values": b"",
+    }
+    tokens = buffer.between(-math.inf, math.inf)
+    if tokens is not None:
+        values = tokens.embeddings
+        if job.extraction.keeps_logits:
+            assert tokens.logits is not None
+            values = tokens.logits
+        row["times_s"] = tokens.times_s.tolist()
+        row["values"] = values.astype("float16").tobytes()
+    return row
 
 
 def _plan(info: MediaInfo, fps: Fraction, *, margin_s: float) -> VideoPlan:
@@ -131,54 +192,37 @@ def _plan(info: MediaInfo, fps: Fraction, *, margin_s: float) -> VideoPlan:
     return Plan(grid, slice_s=math.inf)(info)
 
 
-def _listen(info: MediaInfo, plan: VideoPlan, backbone: AudioBackbone) -> TokenBuffer:
-    features = AudioFeatures(backbone, _network(backbone.name))
-    if info.audio is None or plan.audio_span_s is None:
-        return features.tokens
-    (piece,) = plan.slices
-    log_mel = backbone.log_mel
-    spectrogram = Spectrogram(
-        _front_end(backbone.name),
-        log_mel,
-        start_s=piece.windows[0].start_s,
-        end_s=piece.windows[-1].end_s,
-        sound_span_s=plan.audio_span_s,
-    )
-    decode = Decode(
-        (),
-        sample_rate_hz=log_mel.sample_rate_hz,
-        sound_margin_s=log_mel.patch_samples / 2 / log_mel.sample_rate_hz,
-    )
-    for event in decode(info, plan, piece, report=DecodeReport()):
-        assert isinstance(event, DecodedSound)
-        for patches in spectrogram(event):
-            features.add(*patches)
-    for patches in spectrogram.finish():
-        features.add(*patches)
-    return features.tokens
-
-
 def _look(
-    job: Job, info: MediaInfo, plan: VideoPlan, backbone: VisualBackbone
+    job: Job,
+    info: MediaInfo,
+    plan: VideoPlan,
+    backbone: VisualBackbone,
+    alive: Callable[[], None],
+    *,
+    in_full: bool = False,
 ) -> dict[int, TokenBuffer]:
     """The tokens of every variant, from one pass over the frames."""
-    assert info.video is not None
+    if info.video is None or plan.video_span_s is None:
+        return {variant: TokenBuffer() for variant in job.variants}
     source = _source_view(info.video)
     looks = {
         variant: VisualFeatures(backbone, _network(backbone.name), fps=plan.fps)
         for variant in job.variants
     }
     alterations = {
-        variant: Alteration.draw(f"{job.content_id}-{variant}", source.width, source.height)
+        variant: Alteration.draw(
+            f"{job.content_id}-{variant}", source.width, source.height, job.extraction.picture
+        )
         for variant in job.variants
         if variant > 0
     }
     views = (backbone.view, source) if alterations else (backbone.view,)
     decode = Decode(views, sample_rate_hz=None)
     render = Renderer()
-    for event in decode(info, plan, plan.slices[0], report=DecodeReport()):
+    for event in decode(info, plan, plan.slices[0], report=DecodeReport(), in_full=in_full):
         assert isinstance(event, DecodedFrame)
         for variant, features in looks.items():
+            alive()
             altered = event
             if variant > 0:
                 picture = alterations[variant](event.pictures[source])
@@ -196,43 +240,3 @@ def _source_view(stream: VideoStreamInfo) -> FrameView:
     width, height = shown_size(stream.width, stream.height, stream.pixel_aspect, 0)
     scale = min(1.0, _CROP_SOURCE_SIDE / min(width, height))
     return FrameView(width=round(width * scale), height=round(height * scale), fit="stretch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alteration:
-    """One random crop of a picture, mirrored or not, with its light and contrast changed."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    is_mirrored: bool
-    gain: float
-    lift: float
-
-    @classmethod
-    def draw(cls, seed: str, width: int, height: int) -> Alteration:
-        """Draw one for a picture of this size; the same for the same ``seed``."""
-        number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
-        random = np.random.default_rng(number)
-        side, aspect = math.sqrt(random.uniform(0.3, 1.0)), math.exp(random.uniform(-0.2, 0.2))
-        crop_width = min(width, max(_LEAST_CROP_SIDE, round(width * side * aspect)))
-        crop_height = min(height, max(_LEAST_CROP_SIDE, round(height * side / aspect)))
-        return cls(
-            top=int(random.integers(height - crop_height + 1)),
-            left=int(random.integers(width - crop_width + 1)),
-            height=crop_height,
-            width=crop_width,
-            is_mirrored=bool(random.integers(2)),
-            gain=float(random.uniform(0.75, 1.25)),
-            lift=float(random.uniform(-20, 20)),
-        )
-
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 RGB (height, width, 3) of the size it was drawn for to the crop's size."""
-        rows = slice(self.top, self.top + self.height)
-        crop = picture[rows, self.left : self.left + self.width].astype(np.float32)
-        if self.is_mirrored:
-            crop = crop[:, ::-1]
-        changed = (crop - 128) * self.gain + 128 + self.lift
-        return np.ascontiguousarray(np.clip(changed, 0, 255).astype(np.uint8))

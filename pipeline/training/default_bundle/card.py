@@ -12,13 +12,13 @@ from torch import nn
 from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
 from sightsound.models.backbones.x3d import X3D_XS
 from sightsound.models.backbones.yamnet import YAMNET
+from sightsound.pipeline.training.calibrate import fit_temperature
 from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE
 from sightsound.pipeline.training.default_bundle.material import FPS, Material
 from sightsound.pipeline.training.default_bundle.measure import (
     accuracy,
     agreement,
     calibration_error,
-    fit_temperature,
     predict,
     teacher_means,
 )
@@ -190,6 +190,7 @@ def make_manifest(
             "kind": "single",
             "sources": {"fusion": 1.0},
             "temperature": temperatures[task],
+            "requires": ["visual"],
             "labels": list(labels[task]),
         }
         for task in (ACTION, SCENE)
@@ -200,6 +201,6 @@ def make_manifest(
         "visual_backbones": [EFFICIENTNET_LITE0.name],
         "audio_backbones": [YAMNET.name],
         "tasks": {**by_fusion, "sound": {"kind": "multi", "sources": {YAMNET.name: 1.0}}},
-        "fusion": fusion,
+        "fusion": {"method": "bottleneck", **fusion},
         "card": card,
     }

@@ -25,7 +25,7 @@ from sightsound.pipeline.training.default_bundle.samples import (
     list_sources,
     make_samples,
 )
-from sightsound.pipeline.training.features import WINDOW_LENGTH_S, Recipe
+from sightsound.pipeline.training.features import WINDOW_LENGTH_S, Extraction
 from sightsound.stages.probe import content_id
 
 FPS = Fraction(2)
@@ -121,21 +121,32 @@ def gather(
     )
 
 
-def _recipes(file: SourceFile, settings: MaterialSettings) -> list[Recipe]:
+def _recipes(file: SourceFile, settings: MaterialSettings) -> list[Extraction]:
     """What to extract: pictures of all, the teacher's word on all but scenes to test with, sound.
 
     The teacher is asked about photographs of scenes as well: what people do goes with where
     they are, and the more pictures it is asked about, the better the student follows it.
     """
     n_variants = 1 if file.is_test else settings.n_variants
-    wanted = [Recipe(backbone=EFFICIENTNET_LITE0.name, fps=FPS, n_variants=n_variants)]
+    wanted = [_extraction(EFFICIENTNET_LITE0.name, FPS, n_variants)]
     if file.scene is None or not file.is_test:
-        wanted.append(
-            Recipe(backbone=X3D_XS.name, fps=TEACHER_FPS, n_variants=n_variants, keeps_logits=True)
-        )
+        wanted.append(_extraction(X3D_XS.name, TEACHER_FPS, n_variants, keeps_logits=True))
     if not file.is_still:
-        wanted.append(Recipe(backbone=YAMNET.name, fps=None, n_variants=1))
+        wanted.append(_extraction(YAMNET.name, None, 1))
     return wanted
+
+
+def _extraction(
+    backbone: str, fps: Fraction | None, n_variants: int, *, keeps_logits: bool = False
+) -> Extraction:
+    """What is kept under the backbone's own name: these settings never change."""
+    return Extraction(
+        backbone=backbone,
+        fps=fps,
+        n_variants=n_variants,
+        keeps_logits=keeps_logits,
+        fixed_name=backbone,
+    )
 
 
 def _samples(

@@ -111,20 +111,6 @@ def accuracy(logits: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
     return float(hits[:, 0].float().mean()), float(hits.any(dim=1).float().mean())
 
 
-def fit_temperature(logits: torch.Tensor, target: torch.Tensor) -> float:
-    """The divisor of the logits under which cross entropy to ``target`` is least.
-
-    ``target`` (n, n_labels) is a distribution. Guo et al. 2017 (arXiv:1706.04599).
-    """
-    candidates: list[float] = torch.logspace(-1, 1, 201).tolist()
-
-    def loss(temperature: float) -> float:
-        return float(-(target * torch.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean())
-
-    best = min(candidates, key=loss)
-    return round(best, 3)
-
-
 def calibration_error(probabilities: torch.Tensor, is_right: torch.Tensor) -> float:
     """Expected calibration error over ten equal bins of the best label's probability."""
     confidence = probabilities.max(dim=1).values

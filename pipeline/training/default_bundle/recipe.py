@@ -26,7 +26,7 @@ from torch import nn
 from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
 from sightsound.models.backbones.yamnet import YAMNET
 from sightsound.models.bundle import save_bundle
-from sightsound.models.fusion import BottleneckFusion
+from sightsound.models.fusion.bottleneck import BottleneckFusion
 from sightsound.pipeline.training.default_bundle.batches import TrainSettings
 from sightsound.pipeline.training.default_bundle.card import (
     fitted_temperatures,

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sightsound.models.fusion import BottleneckFusion
+from sightsound.models.fusion.bottleneck import BottleneckFusion
+from sightsound.pipeline.training.augment import Alteration
+from sightsound.pipeline.training.calibrate import fit_temperature
 from sightsound.pipeline.training.default_bundle.batches import (
     Batch,
     TrainSettings,
@@ -20,13 +22,11 @@ from sightsound.pipeline.training.default_bundle.measure import (
     accuracy,
     agreement,
     deal_folds,
-    fit_temperature,
     merge_look_alikes,
     predict,
 )
 from sightsound.pipeline.training.default_bundle.recipe import load_recipe
 from sightsound.pipeline.training.default_bundle.samples import Samples
-from sightsound.pipeline.training.features import Alteration
 
 VISUAL_DIM, AUDIO_DIM = 16, 8
 N_ACTIONS, N_SCENES = 4, 3

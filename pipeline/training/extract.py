@@ -1,0 +1,218 @@
+"""From labelled data to kept features: what each sample's file is to the backbones of a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from sightsound.models.backbones import audio_backbone, visual_backbone
+from sightsound.models.backbones.base import AudioBackbone
+from sightsound.models.bundle import TaskKind
+from sightsound.pipeline.training.backbones import find_backbone, teacher_task
+from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
+from sightsound.pipeline.training.features import Extraction
+from sightsound.pipeline.training.recipe import Recipe, frame_rate
+from sightsound.pipeline.training.records import DataError, Dataset, LabelledSample, TaskLabels
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFeatures:
+    """What the backbones made of one file, by variant; nothing of a sense that is not asked for."""
+
+    duration_s: float
+    visual: tuple[FileFeatures, ...]
+    audio: tuple[FileFeatures, ...]
+    teacher: tuple[FileFeatures, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The task that a teacher answers, and whether it looks or listens."""
+
+    task: str
+    kind: TaskKind
+    temperature: float
+    is_audio: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The features of a dataset: by path, with windows as they are to be laid.
+
+    ``failed`` has one sentence for each sample (by name) of which there is nothing to learn.
+    """
+
+    window_length_s: float
+    window_hop_s: float
+    visual_dim: int
+    audio_dim: int
+    files: Mapping[str, SourceFeatures]
+    failed: Mapping[str, str]
+    teacher: Teacher | None = None
+
+
+def with_teacher(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data with the teacher's task among its tasks.
+
+    Raises:
+        DataError: a column has the name of that task.
+        ModelError: the backbone is unknown or has no labels.
+    """
+    if recipe.teacher is None:
+        return dataset
+    name, kind, labels = teacher_task(recipe.teacher.backbone, recipe.teacher.task)
+    if any(task.name == name for task in dataset.tasks):
+        raise DataError(
+            f"The task {name} is both a column of the data and what {recipe.teacher.backbone} "
+            "teaches: give the teacher's another name with teacher.task."
+        )
+    task = TaskLabels(name=name, kind=kind, labels=labels)
+    return Dataset(tasks=(*dataset.tasks, task), samples=dataset.samples)
+
+
+def extract_features(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    cache: Path,
+    n_processes: int,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> Features:
+    """Extract what the cache lacks, and load what the samples need.
+
+    Samples of the test split have no variants but the file as it is.
+
+    Raises:
+        DataError: not one sample has features.
+        ModelError: a backbone is unknown, or its weights are missing.
+    """
+    wanted = {sense: _extractions(recipe, sense) for sense in ("visual", "audio", "teacher")}
+    plain: dict[str, bool] = defaultdict(lambda: True)
+    for sample in dataset.samples:
+        plain[sample.path] &= sample.split == "test"
+    store = FeatureCache(cache)
+    filled = store.fill(
+        [
+            (Path(path), [_for_file(each, is_plain) for each in wanted.values() if each])
+            for path, is_plain in plain.items()
+        ],
+        n_processes=n_processes,
+        on_progress=on_progress,
+    )
+    ids = {path: filled.ids[Path(path)] for path in plain if Path(path) not in filled.failed}
+    names = {
+        extraction.name(variant)
+        for extraction in wanted.values()
+        if extraction
+        for variant in range(extraction.n_variants)
+    }
+    found = store.load(set(ids.values()), names)
+    files = {}
+    for path, file_id in ids.items():
+        source = _source(found, file_id, wanted)
+        if source is not None:
+            files[path] = source
+    failed = {}
+    for sample in dataset.samples:
+        problem = _problem(sample, files, filled.failed)
+        if problem:
+            failed[sample.name] = problem
+    if len(failed) == len({sample.name for sample in dataset.samples}):
+        raise DataError(
+            f"Not one of {len(dataset.samples)} samples has features: {next(iter(failed.values()))}"
+        )
+    return Features(
+        window_length_s=recipe.window.length_s,
+        window_hop_s=recipe.window.hop_s,
+        visual_dim=visual_backbone(recipe.visual).embedding_dim if recipe.visual else 1,
+        audio_dim=audio_backbone(recipe.audio).embedding_dim if recipe.audio else 1,
+        files=files,
+        failed=failed,
+        teacher=_teacher(recipe),
+    )
+
+
+def _teacher(recipe: Recipe) -> Teacher | None:
+    if recipe.teacher is None:
+        return None
+    name, kind, _ = teacher_task(recipe.teacher.backbone, recipe.teacher.task)
+    return Teacher(
+        task=name,
+        kind=kind,
+        temperature=recipe.teacher.temperature,
+        is_audio=isinstance(find_backbone(recipe.teacher.backbone), AudioBackbone),
+    )
+
+
+def _extractions(recipe: Recipe, sense: str) -> Extraction | None:
+    name = {
+        "visual": recipe.visual,
+        "audio": recipe.audio,
+        "teacher": recipe.teacher.backbone if recipe.teacher else None,
+    }[sense]
+    if name is None:
+        return None
+    backbone = find_backbone(name)
+    fps: Fraction | None = None
+    if not isinstance(backbone, AudioBackbone):
+        # A teacher that sees motion looks at its own rate, whatever the student's is.
+        own = recipe.model_copy(update={"fps": None}) if sense == "teacher" else recipe
+        fps = frame_rate(own, backbone.frame_interval_s)
+    return Extraction(
+        backbone=name,
+        fps=fps,
+        n_variants=recipe.augmentation.n_variants,
+        keeps_logits=sense == "teacher",
+        picture=recipe.augmentation.picture,
+        sound=recipe.augmentation.sound,
+    )
+
+
+def _for_file(extraction: Extraction, is_plain: bool) -> Extraction:
+    if not is_plain:
+        return extraction
+    return Extraction(**{**extraction.__dict__, "n_variants": 1})
+
+
+def _source(
+    found: Mapping[Key, FileFeatures], file_id: str, wanted: Mapping[str, Extraction | None]
+) -> SourceFeatures | None:
+    """All variants by sense, or None where the file as it is has not been seen by all."""
+    by_sense: dict[str, tuple[FileFeatures, ...]] = {}
+    duration_s = 0.0
+    for sense, extraction in wanted.items():
+        if extraction is None:
+            by_sense[sense] = ()
+            continue
+        keys = [(file_id, extraction.name(k), k) for k in range(extraction.n_variants)]
+        by_sense[sense] = tuple(found[key] for key in keys if key in found)
+        if not by_sense[sense] or keys[0] not in found:
+            return None
+        duration_s = max(duration_s, by_sense[sense][0].duration_s)
+    return SourceFeatures(
+        duration_s=duration_s,
+        visual=by_sense["visual"],
+        audio=by_sense["audio"],
+        teacher=by_sense["teacher"],
+    )
+
+
+def _problem(
+    sample: LabelledSample, files: Mapping[str, SourceFeatures], failed: Mapping[Path, str]
+) -> str | None:
+    source = files.get(sample.path)
+    if source is None:
+        return failed.get(Path(sample.path), f"{sample.path} gave no features.")
+    end_s = math.inf if sample.end_s is None else sample.end_s
+    for variants in (source.visual, source.audio):
+        for each in variants[:1]:
+            if ((each.times_s >= sample.start_s) & (each.times_s < end_s)).any():
+                return None
+    return (
+        f"{sample.name} has nothing to see or hear in its span: the file is "
+        f"{source.duration_s:.1f} s long."
+    )

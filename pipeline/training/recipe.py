@@ -1,0 +1,252 @@
+"""The recipe of a training: which networks look and listen, what is fused how, how it is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sightsound.models.fusion import FusionMethod
+from sightsound.pipeline.training.augment import PictureAugmentation, Share, SoundAugmentation
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1, le=8192)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+_DEFAULT_FPS = Fraction(2)
+
+
+class RecipeError(Exception):
+    """The recipe is wrong; the message names the key and what it allows."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowRecipe(_Section):
+    """The unit that is labelled, as in the configuration of a run."""
+
+    length_s: Seconds = 8.0
+    hop_s: Seconds = 4.0
+
+    @model_validator(mode="after")
+    def _hop_within_length(self) -> WindowRecipe:
+        if self.hop_s > self.length_s:
+            raise ValueError("hop_s must not exceed length_s, or moments between are not seen")
+        return self
+
+
+class FusionRecipe(_Section):
+    """The trained part. A method takes those of the sizes that it knows."""
+
+    method: FusionMethod = "bottleneck"
+    dim: Size = Field(128, description="width of tokens inside")
+    n_layers: Size = 2
+    n_heads: Size = 4
+    n_bottlenecks: Size = 4
+    hidden: Size = Field(256, description="width of the head past the transformer")
+    dropout: Rate = 0.2
+    hidden_dropout: Rate = 0.5
+
+    def sizes(self) -> dict[str, Any]:
+        """What ``build_fusion`` takes beside the method."""
+        return self.model_dump(exclude={"method"})
+
+
+class AugmentationRecipe(_Section):
+    """What makes few samples more. Chances are drawn anew for each window and step."""
+
+    n_variants: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="of each file, the first being the file as it is; cached"
+    )
+    picture: PictureAugmentation = PictureAugmentation(
+        rotation_degrees=5.0, contrast=0.25, brightness=20.0, gamma=0.2
+    )
+    sound: SoundAugmentation = SoundAugmentation()
+    plain_share: Share = Field(0.4, description="chance of the file as it is")
+    drop_audio: Share = Field(0.3, description="chance that sound is left out, where both are")
+    drop_visual: Share = Field(0.2, description="chance that pictures are left out, likewise")
+    most_tokens: Annotated[int, Field(ge=1)] = Field(
+        8, description="of each sense shown of a window; others are drawn in each step"
+    )
+    drop_tokens: Share = Field(
+        0.3, description="chance that some of a window's tokens are left out"
+    )
+    mixup: Share = Field(0.2, description="chance that a window is mixed with another")
+    feature_noise: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.3, description="most noise on embeddings, in their own standard deviations"
+    )
+
+    @model_validator(mode="after")
+    def _one_sense_stays(self) -> AugmentationRecipe:
+        if self.drop_audio + self.drop_visual > 1:
+            raise ValueError("drop_audio and drop_visual must not add up to more than 1")
+        return self
+
+
+class OptimiserRecipe(_Section):
+    """How weights move."""
+
+    name: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
+    momentum: Rate = Field(0.9, description="of sgd and rmsprop")
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    average_decay: Rate = Field(0.99, description="of the running average of weights, kept")
+
+
+class TrainingRecipe(_Section):
+    """How long, in what portions, and what counts how much."""
+
+    epochs: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="how often all windows are seen, if it does not stop before"
+    )
+    steps: Annotated[int, Field(ge=1)] | None = Field(None, description="instead of epochs")
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    class_balance: Share = Field(
+        0.5, description="0: samples count alike; 1: labels of single-label tasks count alike"
+    )
+    task_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="of each task's loss; 1 where nothing is said"
+    )
+    evaluate_every: Annotated[int, Field(ge=1)] = Field(10, description="steps")
+    patience: Annotated[int, Field(ge=1)] = Field(
+        6, description="evaluations without a lower held-out loss, then it stops"
+    )
+    checkpoint_every: Annotated[int, Field(ge=1)] = Field(100, description="steps")
+
+
+class ValidationRecipe(_Section):
+    """What is held out to stop in time, to calibrate and to measure."""
+
+    folds: Annotated[int, Field(ge=1, le=20)] = Field(
+        5, description="1: one part is held out; more: every group is, in turn"
+    )
+    held_share: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="with one fold")
+    refit: bool = Field(
+        True, description="train the network that is kept on the held-out part as well"
+    )
+
+
+class TeacherRecipe(_Section):
+    """A backbone whose own scores are learnt, for files without labels."""
+
+    backbone: str
+    task: str | None = Field(None, description="name of the task; none: what the backbone names")
+    temperature: Annotated[float, Field(gt=0)] = Field(2.0, description="softens its scores")
+
+
+class Recipe(_Section):
+    """Everything that a training depends on beside its data."""
+
+    visual: str | None = "efficientnet_lite0"
+    audio: str | None = "yamnet"
+    fps: Annotated[float, Field(gt=0, le=60)] | None = Field(
+        None, description="pictures a second; none: the visual backbone's own, or 2"
+    )
+    tasks: tuple[str, ...] | None = Field(
+        None, description="columns of the data; none: label, or action, scene and sound"
+    )
+    window: WindowRecipe = WindowRecipe()
+    fusion: FusionRecipe = FusionRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    optimiser: OptimiserRecipe = OptimiserRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    validation: ValidationRecipe = ValidationRecipe()
+    teacher: TeacherRecipe | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _senses_for_method(self) -> Recipe:
+        if self.visual is None and self.audio is None:
+            raise ValueError("visual and audio must not both be null")
+        method = self.fusion.method
+        if method in ("visual", "audio") and getattr(self, method) is None:
+            raise ValueError(
+                f"fusion.method {method} needs a backbone: set {method} to one, or choose another "
+                "method"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole recipe as YAML that loads again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def frame_rate(recipe: Recipe, frame_interval_s: float | None) -> Fraction:
+    """Pictures a second: the recipe's, the visual backbone's own, or 2."""
+    if recipe.fps is not None:
+        return Fraction(str(recipe.fps))
+    if frame_interval_s is not None:
+        return 1 / Fraction(str(frame_interval_s))
+    return _DEFAULT_FPS
+
+
+def load_recipe(
+    path: Path | None = None,
+    settings: Sequence[str] = (),
+    *,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """Read a recipe from YAML, apply ``key=value`` settings over it and ``overrides`` over both.
+
+    Raises:
+        RecipeError: the file cannot be read, or a key or value is not allowed.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(
+                f"{path} cannot be read ({error.strerror}): check --config."
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise RecipeError(f"{path} must hold settings by name, as configs/train.yaml does.")
+        data = loaded or {}
+    for setting in settings:
+        _apply(data, setting)
+    data.update(overrides or {})
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, path)) from None
+
+
+def _apply(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {setting}: write KEY=VALUE, such as training.steps=200.")
+    *sections, last = key.split(".")
+    section = data
+    for name in sections:
+        inner = section.get(name)
+        section[name] = inner if isinstance(inner, dict) else {}
+        section = section[name]
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {setting}: {text!r} is not a value.") from None
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "the recipe"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{key} is not a setting (configs/train.yaml lists them)")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            parts.append(f"{key}: {message[0].lower()}{message[1:]}{got}")
+    where = f" in {path}" if path else ""
+    return f"The recipe{where} is wrong: {'; '.join(parts)}."
