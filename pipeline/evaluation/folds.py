@@ -1,0 +1,211 @@
+"""Cross-validation of a recipe: each fold is answered by a model that has not seen its groups."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sightsound.pipeline.evaluation.records import Senses, TaskPredictions
+from sightsound.pipeline.evaluation.resampled import score_names
+from sightsound.pipeline.evaluation.results import FoldReport, FoldScores, Spread
+from sightsound.pipeline.evaluation.senses import score_of
+from sightsound.pipeline.training.extract import Features
+from sightsound.pipeline.training.fit import FittedModel, fit, predict
+from sightsound.pipeline.training.recipe import Recipe
+from sightsound.pipeline.training.records import DataError, Dataset
+from sightsound.pipeline.training.splits import Fold, deal_folds, validation_folds
+
+_WAYS: dict[Senses, tuple[bool, bool]] = {
+    "both": (True, True),
+    "visual": (True, False),
+    "audio": (False, True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidated:
+    """The folds, and their answers together: by the senses used, then by task."""
+
+    report: FoldReport
+    by_senses: Mapping[Senses, Mapping[str, TaskPredictions]]
+
+
+def make_folds(
+    dataset: Dataset, samples: Sequence[int], *, n_folds: int, seed: int
+) -> tuple[tuple[Fold, ...], bool]:
+    """The folds, and whether the groups of the data were taken as the folds that are given.
+
+    They are where there are as many groups as folds are wanted; otherwise whole groups are
+    dealt, with the labels spread evenly.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    groups = sorted({dataset.samples[n].group for n in samples})
+    if len(groups) < n_folds:
+        raise DataError(
+            f"--folds {n_folds}: the data has {len(groups)} groups, and a group is never divided: "
+            f"ask for at most {len(groups)} folds."
+        )
+    if len(groups) > n_folds:
+        return deal_folds(dataset, samples, n_folds=n_folds, seed=seed), False
+    given = []
+    for group in groups:
+        held = tuple(n for n in samples if dataset.samples[n].group == group)
+        given.append(Fold(train=tuple(n for n in samples if n not in set(held)), held=held))
+    return tuple(given), True
+
+
+def cross_validate(
+    recipe: Recipe,
+    dataset: Dataset,
+    features: Features,
+    *,
+    samples: Sequence[int],
+    n_folds: int,
+    seed: int,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> CrossValidated:
+    """Train a model a fold, and ask it about the fold with all senses and with each alone.
+
+    Raises:
+        DataError: the folds cannot be made, or a fold has nothing to learn from.
+    """
+    folds, given = make_folds(dataset, samples, n_folds=n_folds, seed=seed)
+    pooled: dict[Senses, dict[str, list[TaskPredictions]]] = {}
+    reports = []
+    for number, fold in enumerate(folds):
+        began = time.perf_counter()
+        fitted = fit_honestly(recipe, dataset, features, train=fold.train, seed=seed + number)
+        train_s = time.perf_counter() - began
+        found = ask(fitted, dataset, features, samples=fold.held)
+        for senses, tasks in found.items():
+            for name, predictions in tasks.items():
+                pooled.setdefault(senses, {}).setdefault(name, []).append(predictions)
+        reports.append(
+            FoldScores(
+                fold=number,
+                n_train=len(fold.train),
+                n_test=len(fold.held),
+                train_s=train_s,
+                scores={name: _scores(each) for name, each in found["both"].items()},
+            )
+        )
+        on_progress(f"fold {number + 1} of {len(folds)}: {_told(reports[-1])}, {train_s:.0f} s")
+    return CrossValidated(
+        report=FoldReport(
+            n_folds=len(folds),
+            given=given,
+            seed=seed,
+            folds=tuple(reports),
+            spread=_spread(reports),
+        ),
+        by_senses={
+            senses: {name: joined(parts) for name, parts in tasks.items()}
+            for senses, tasks in pooled.items()
+        },
+    )
+
+
+def fit_honestly(
+    recipe: Recipe, dataset: Dataset, features: Features, *, train: Sequence[int], seed: int
+) -> FittedModel:
+    """Train without a look at what will be asked.
+
+    When to stop and how to calibrate is settled on a part of ``train`` itself; then, if the
+    recipe says so, the network is trained on all of it for as long.
+    """
+    if len({dataset.samples[n].group for n in train}) < 2:
+        return fit(recipe, dataset, features, train=train, held=(), seed=seed)
+    inner = validation_folds(dataset, train, recipe.validation, seed=seed)[0]
+    fitted = fit(recipe, dataset, features, train=inner.train, held=inner.held, seed=seed)
+    if not recipe.validation.refit:
+        return fitted
+    whole = fit(
+        recipe, dataset, features, train=train, held=(), seed=seed, stop_at=fitted.best_step
+    )
+    return replace(whole, temperatures=fitted.temperatures, history=fitted.history)
+
+
+def ask(
+    fitted: FittedModel, dataset: Dataset, features: Features, *, samples: Sequence[int]
+) -> dict[Senses, dict[str, TaskPredictions]]:
+    """What a model says of samples, with both senses and with each alone, by task."""
+    is_seen = {dataset.samples[n].name: _has_visual(dataset, features, n) for n in samples}
+    answers: dict[Senses, dict[str, TaskPredictions]] = {}
+    for senses, (with_visual, with_audio) in _WAYS.items():
+        found = predict(
+            fitted.network,
+            dataset,
+            features,
+            samples=samples,
+            temperatures=fitted.temperatures,
+            with_visual=with_visual,
+            with_audio=with_audio,
+        )
+        answers[senses] = {
+            name: replace(each, has_visual=np.array([is_seen[s] for s in each.samples], dtype=bool))
+            for name, each in found.items()
+            if each.samples
+        }
+    return answers
+
+
+def joined(parts: Sequence[TaskPredictions]) -> TaskPredictions:
+    """The rows of all parts, one after the other."""
+    return replace(
+        parts[0],
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        truth=np.concatenate([part.truth for part in parts]),
+        samples=tuple(sample for part in parts for sample in part.samples),
+        groups=tuple(group for part in parts for group in part.groups),
+        has_audio=np.concatenate([part.has_audio for part in parts]),
+        has_visual=np.concatenate(
+            [
+                np.ones(len(part.samples), dtype=bool)
+                if part.has_visual is None
+                else part.has_visual
+                for part in parts
+            ]
+        ),
+    )
+
+
+def _has_visual(dataset: Dataset, features: Features, number: int) -> bool:
+    sample = dataset.samples[number]
+    source = features.files.get(sample.path)
+    if source is None or not source.visual:
+        return False
+    times_s = source.visual[0].times_s
+    end_s = math.inf if sample.end_s is None else sample.end_s
+    return bool(((times_s >= sample.start_s) & (times_s < end_s)).any())
+
+
+def _scores(predictions: TaskPredictions) -> dict[str, float]:
+    found = {name: score_of(predictions, name) for name in score_names(predictions)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _spread(folds: Sequence[FoldScores]) -> dict[str, dict[str, Spread]]:
+    spread: dict[str, dict[str, Spread]] = {}
+    for task in dict.fromkeys(task for fold in folds for task in fold.scores):
+        rows = [fold.scores[task] for fold in folds if task in fold.scores]
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = np.array([row[name] for row in rows if name in row])
+            deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            spread.setdefault(task, {})[name] = Spread(
+                mean=float(values.mean()), deviation=deviation
+            )
+    return spread
+
+
+def _told(fold: FoldScores) -> str:
+    return ", ".join(
+        f"{task} accuracy {scores['accuracy']:.3f}"
+        for task, scores in fold.scores.items()
+        if "accuracy" in scores
+    )
