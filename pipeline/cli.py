@@ -5,16 +5,22 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sightsound.pipeline import cli_evaluate, cli_explain, cli_probe, cli_train
+from sightsound.pipeline.cli_exit import (
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FAILED,
+    EXIT_WRONG_USAGE,
+    broken_run,
+    stop,
+)
 
 if TYPE_CHECKING:
     from sightsound.pipeline.config import Config
 
-EXIT_RUN_FAILED = 1
-EXIT_WRONG_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +72,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="default, full, or the folder of a bundle.", metavar="NAME"),
 ]
+AudioTrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-track",
+        help="Track of sound: its number from 0, or its language, such as eng.",
+        metavar="TRACK",
+    ),
+]
 
 
 @app.command()
@@ -78,6 +92,7 @@ def analyze(
     model: ModelOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    audio_track: AudioTrackOption = None,
     output: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
 ) -> None:
     """Label files and show the labels as a timeline.
@@ -90,17 +105,17 @@ def analyze(
     from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.workers import WorkersDieError
 
-    loaded = _load_config(config, settings, model)
+    loaded = _load_config(config, settings, model, audio_track=audio_track)
     try:
         status = run(inputs, loaded, out=out, output="json" if output is Format.JSON else "table")
     except BundleError as error:
-        _stop(str(error), EXIT_WRONG_USAGE)
+        stop(str(error), EXIT_WRONG_USAGE)
     except (ModelError, OutputError, WorkersDieError) as error:
-        _stop(str(error), EXIT_RUN_FAILED)
+        stop(str(error), EXIT_RUN_FAILED)
     except OSError as error:
-        _stop(_broken_run(error), EXIT_RUN_FAILED)
+        stop(broken_run(error), EXIT_RUN_FAILED)
     except KeyboardInterrupt:
-        _stop("Interrupted.", EXIT_INTERRUPTED)
+        stop("Interrupted.", EXIT_INTERRUPTED)
     raise typer.Exit(status)
 
 
@@ -119,6 +134,7 @@ def batch(
     model: ModelOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    audio_track: AudioTrackOption = None,
     address: Annotated[
         str | None,
         typer.Option("--address", help="A running Ray cluster, such as auto.", metavar="ADDRESS"),
@@ -152,11 +168,11 @@ def batch(
     from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.ray_engine import RayError
 
-    loaded = _load_config(config, settings, model)
+    loaded = _load_config(config, settings, model, audio_track=audio_track)
     try:
         limit = None if max_failed is None else FailureLimit.parse(max_failed)
     except ValueError:
-        _stop(f"--max-failed {max_failed}: give a number such as 20, or 5%.", EXIT_WRONG_USAGE)
+        stop(f"--max-failed {max_failed}: give a number such as 20, or 5%.", EXIT_WRONG_USAGE)
     try:
         status = run(
             sources,
@@ -168,17 +184,21 @@ def batch(
             metrics=metrics,
         )
     except (BundleError, SourceError) as error:
-        _stop(str(error), EXIT_WRONG_USAGE)
+        stop(str(error), EXIT_WRONG_USAGE)
     except (ModelError, OutputError, RayError, TooManyFailedError, AccountingError) as error:
-        _stop(str(error), EXIT_RUN_FAILED)
+        stop(str(error), EXIT_RUN_FAILED)
     except OSError as error:
-        _stop(_broken_run(error), EXIT_RUN_FAILED)
+        stop(broken_run(error), EXIT_RUN_FAILED)
     except KeyboardInterrupt:
-        _stop(
+        stop(
             "Interrupted; run the same command again to go on.",
             EXIT_INTERRUPTED,
         )
     raise typer.Exit(status)
+
+
+for module in (cli_probe, cli_explain, cli_train, cli_evaluate):
+    module.add_commands(app)
 
 
 @app.command()
@@ -207,23 +227,23 @@ def config_show(
     sys.stdout.write(_load_config(config, settings, model).to_yaml())
 
 
-def _load_config(path: Path | None, settings: list[str] | None, model: str | None) -> Config:
+def _load_config(
+    path: Path | None,
+    settings: list[str] | None,
+    model: str | None,
+    *,
+    audio_track: str | None = None,
+) -> Config:
     from sightsound.pipeline.config import ConfigError, load_config
+    from sightsound.pipeline.media_config import audio_track_setting
 
+    given = list(settings or ())
+    if audio_track is not None:
+        given.append(audio_track_setting(audio_track))
     try:
-        return load_config(path, tuple(settings or ()), model=model)
+        return load_config(path, tuple(given), model=model)
     except ConfigError as error:
-        _stop(str(error), EXIT_WRONG_USAGE)
-
-
-def _broken_run(error: OSError) -> str:
-    where = f" at {error.filename}" if error.filename else ""
-    return f"The run failed{where} ({error.strerror or error})."
-
-
-def _stop(message: str, status: int) -> NoReturn:
-    typer.echo(f"sightsound: {message}", err=True)
-    raise typer.Exit(status)
+        stop(str(error), EXIT_WRONG_USAGE)
 
 
 def main() -> None:
