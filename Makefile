@@ -14,9 +14,12 @@ demo: $(STAMP)
 	@echo "Labelling two clips: bigbuckbunny.mp4 (with sound) and bikes.mp4 (without) ..."
 	@$(BIN)/sightsound analyze $(CLIPS)/bigbuckbunny.mp4 $(CLIPS)/bikes.mp4 --out out/demo
 
+# Parts side by side; then the whole, which starts processes of its own and watches the clock.
 test: lint types
-	@echo "Testing (some minutes) ..."
-	@$(BIN)/python -m pytest -q -m "not slow" tests
+	@echo "Testing the parts (some minutes) ..."
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses 2 --dist loadfile tests/stages tests/models tests/pipeline
+	@echo "Testing the whole (some minutes) ..."
+	@$(BIN)/python -m pytest -q -m "not slow" tests/integration
 
 slow: $(STAMP)
 	@$(BIN)/python -m pytest -q -m slow tests

@@ -284,7 +284,8 @@ class _Batch:
             assert end.result is not None
             self.counts.add_slice(end.result)
 
-        for group in _until_stopped(engine.run(blocks, stored=self.slices.spans())):
+        groups = engine.run(blocks, stored=self.slices.spans(), apart=attempt > 1)
+        for group in _until_stopped(groups):
             for end in group or ():
                 for source, result in this_round.take(end, on_slice=count):
                     self._finish(source, result)

@@ -142,11 +142,13 @@ class RayEngine:
         inputs: Sequence[pa.Table],
         *,
         stored: dict[str, set[Span]],
+        apart: bool = False,
     ) -> Iterator[list[End] | None]:
         """Send inputs (position, uri) through; yield what comes back, and None now and then.
 
         Every table is a block, inspected by one actor in one go. What Ray loses does not come
-        back. Closing the iterator stops the work.
+        back. With ``apart`` nothing waits at an actor while it works, so that one that dies takes
+        no other block with it. Closing the iterator stops the work.
 
         Raises:
             RayDataStoppedError: Ray Data gave up.
@@ -154,7 +156,9 @@ class RayEngine:
         batch = self._config.batch
         largest = max(1, min(self.n_workers, sum(table.num_rows for table in inputs) * 8))
         smallest = min(batch.min_workers or largest, largest)
-        dataset = self._dataset(inputs, stored, smallest=smallest, largest=largest)
+        dataset = self._dataset(
+            inputs, stored, smallest=smallest, largest=largest, in_flight=1 if apart else 2
+        )
         for table in _stream(dataset):
             if table is None:
                 yield None
@@ -168,6 +172,7 @@ class RayEngine:
         *,
         smallest: int,
         largest: int,
+        in_flight: int,
     ) -> Any:
         import ray
 
@@ -192,7 +197,7 @@ class RayEngine:
             )
             workers: dict[str, Any] = {
                 "compute": pool(
-                    min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2
+                    min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=in_flight
                 ),
                 "num_cpus": self._config.batch.cpus_per_worker,
                 **common,
@@ -207,7 +212,7 @@ class RayEngine:
             return decoded.map_batches(
                 Label,
                 fn_constructor_args=labels,
-                compute=pool(min_size=1, max_size=n_label, max_tasks_in_flight_per_actor=2),
+                compute=pool(min_size=1, max_size=n_label, max_tasks_in_flight_per_actor=in_flight),
                 # The cores are those of the workers that decode.
                 num_cpus=0,
                 num_gpus=self._config.batch.gpus_per_worker if self._on_gpu else None,

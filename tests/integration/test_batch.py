@@ -139,6 +139,7 @@ def test_finished_run_is_not_repeated(media, done):
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*.parquet")} == before
 
 
+@pytest.mark.slow
 def test_moved_folder_is_known_by_its_content(media, done, tmp_path):
     shutil.copytree(done, tmp_path / "out")
     shutil.copytree(media, tmp_path / "moved", symlinks=False)
@@ -150,6 +151,7 @@ def test_moved_folder_is_known_by_its_content(media, done, tmp_path):
     assert record["this_run"]["video_s"] == 0
 
 
+@pytest.mark.slow
 def test_changed_configuration_is_said_and_replaces_the_results(media, done, tmp_path):
     shutil.copytree(done, tmp_path / "out")
     changed = batch(media, "--out", tmp_path / "out", "--set", "window.hop_s=8")
@@ -253,6 +255,7 @@ def calm_digest(many, calm) -> str:
     return check_whole(calm, uris_of(many))
 
 
+@pytest.mark.slow
 def test_killed_driver_loses_nothing(many, calm_digest, tmp_path):
     out = tmp_path / "out"
     process = start_batch(many, "--out", out)
@@ -264,6 +267,7 @@ def test_killed_driver_loses_nothing(many, calm_digest, tmp_path):
     assert check_whole(out, uris_of(many)) == calm_digest
 
 
+@pytest.mark.slow
 def test_ctrl_c_commits_what_is_finished(many, calm_digest, tmp_path):
     out = tmp_path / "out"
     process = start_batch(many, "--out", out)

@@ -154,6 +154,7 @@ def expected_uris(folder: Path) -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.slow
 def test_batch_has_a_row_for_every_name(named: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = batch(named, "--out", out)
