@@ -41,7 +41,7 @@ def probe(
     Exit status: 0 all can be read; 3 some cannot; 2 wrong command line; 1 the run itself failed;
     130 interrupted.
     """
-    from sightsound.pipeline.inspect_run import run_probe
+    from sightsound.pipeline.inspection.run import run_probe
     from sightsound.pipeline.workers import WorkersDieError
 
     try:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sightsound.pipeline.inspect_records import Inspection
-from sightsound.pipeline.inspect_run import make_inspector
+from sightsound.pipeline.inspection.records import Inspection
+from sightsound.pipeline.inspection.run import make_inspector
 from sightsound.pipeline.workers import Handler
 
 

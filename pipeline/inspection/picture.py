@@ -9,9 +9,9 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from sightsound.pipeline.inspect_decoding import Trial, key_positions
-from sightsound.pipeline.inspect_records import KeyFrames, PictureFacts, Stretch
-from sightsound.pipeline.inspect_times import Track, frame_times, intervals_s
+from sightsound.pipeline.inspection.decoding import Trial, key_positions
+from sightsound.pipeline.inspection.records import KeyFrames, PictureFacts, Stretch
+from sightsound.pipeline.inspection.times import Track, frame_times, intervals_s
 from sightsound.stages.measure import Measured
 from sightsound.stages.picture import quarter_turns, shown_size
 from sightsound.stages.records import VideoStreamInfo

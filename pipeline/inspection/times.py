@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from sightsound.pipeline.inspect_records import FrameTimes, Stretch
+from sightsound.pipeline.inspection.records import FrameTimes, Stretch
 from sightsound.stages.media import Packet
 from sightsound.stages.packets import PacketIndex
 

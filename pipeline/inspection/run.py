@@ -11,9 +11,9 @@ from typing import Literal
 
 from rich.console import Console
 
-from sightsound.pipeline.inspect_media import inspect_media
-from sightsound.pipeline.inspect_records import Inspection
-from sightsound.pipeline.inspect_show import inspection_json, show_inspections
+from sightsound.pipeline.inspection.media import inspect_media
+from sightsound.pipeline.inspection.records import Inspection
+from sightsound.pipeline.inspection.show import inspection_json, show_inspections
 from sightsound.pipeline.manifests import absolute_uri
 from sightsound.pipeline.workers import WORKER_ENVIRONMENT, Handler, Limits, Outcome, WorkerPool
 from sightsound.stages.errors import ErrorCode

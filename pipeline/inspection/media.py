@@ -9,17 +9,17 @@ from fractions import Fraction
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from sightsound.pipeline.inspect_decoding import Trial, try_decoding
-from sightsound.pipeline.inspect_picture import picture_facts
-from sightsound.pipeline.inspect_records import (
+from sightsound.pipeline.inspection.decoding import Trial, try_decoding
+from sightsound.pipeline.inspection.picture import picture_facts
+from sightsound.pipeline.inspection.records import (
     Inspection,
     MediaFacts,
     SoundFacts,
     StreamFacts,
     Stretch,
 )
-from sightsound.pipeline.inspect_times import Track
-from sightsound.pipeline.inspect_warnings import warnings_of
+from sightsound.pipeline.inspection.times import Track
+from sightsound.pipeline.inspection.warnings import warnings_of
 from sightsound.stages.errors import StageError
 from sightsound.stages.measure import Measured, measure
 from sightsound.stages.media import Demuxer, open_media

@@ -12,13 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sightsound.pipeline.inspect_records import (
+from sightsound.pipeline.inspection.records import (
     Inspection,
     MediaFacts,
     PictureFacts,
     SoundFacts,
 )
-from sightsound.pipeline.inspect_warnings import rate_text
+from sightsound.pipeline.inspection.warnings import rate_text
 from sightsound.pipeline.timeline import clock_time
 from sightsound.stages.errors import printable
 

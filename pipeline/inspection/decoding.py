@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sightsound.pipeline.inspect_records import PictureSize
+from sightsound.pipeline.inspection.records import PictureSize
 from sightsound.stages.measure import Measured
 from sightsound.stages.media import Demuxer, Packet, open_media
 from sightsound.stages.packets import PacketIndex

@@ -12,9 +12,9 @@ from media.ill_reader import make_ill
 from media.make import Picture, Sound, even_times, make_clip
 from media.sounds import sweep
 
-from sightsound.pipeline.inspect_media import inspect_media
-from sightsound.pipeline.inspect_records import MediaFacts, PictureFacts
-from sightsound.pipeline.inspect_run import inspect_all
+from sightsound.pipeline.inspection.media import inspect_media
+from sightsound.pipeline.inspection.records import MediaFacts, PictureFacts
+from sightsound.pipeline.inspection.run import inspect_all
 from sightsound.stages.errors import StageError
 
 

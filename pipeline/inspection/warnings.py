@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sightsound.pipeline.inspect_records import (
+from sightsound.pipeline.inspection.records import (
     FileWarning,
     MediaFacts,
     PictureFacts,
