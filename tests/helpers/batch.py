@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-from helpers.command import COMMAND, without_weights
+from helpers.command import COMMAND, command_line, without_weights
 
 from sightsound.pipeline.digest import run_digest, video_digest
 from sightsound.pipeline.keys import KEY, make_keys
@@ -94,16 +94,9 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(pid).children(recursive=True)
-        if _command(child).startswith("ray::MapWorker(MapBatches(Label")
-        or "spawn_main" in _command(child)
+        if command_line(child).startswith("ray::MapWorker(MapBatches(Label")
+        or "spawn_main" in command_line(child)
     ]
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def rows(out: Path, table: str) -> list[dict[str, Any]]:

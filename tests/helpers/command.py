@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 
 COMMAND = (sys.executable, "-c", "from sightsound.pipeline.cli import main; main()")
@@ -35,3 +36,11 @@ def read_table(folder: Path, name: str, *, drop: tuple[str, ...] = ()) -> list[d
     rows = pq.read_table(folder / name).drop_columns(list(drop)).to_pylist()
     keys = ("uri", "task", "window", "start_s", "label")
     return sorted(rows, key=lambda row: tuple(str(row.get(key, "")) for key in keys))
+
+
+def command_line(process: psutil.Process) -> str:
+    """What a process was started with, nothing if it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -12,7 +12,7 @@ from fractions import Fraction
 import av
 import psutil
 import pytest
-from helpers.command import COMMAND, read_table, sightsound, without_weights
+from helpers.command import COMMAND, command_line, read_table, sightsound, without_weights
 from media.make import Picture, Sound, even_times, make_clip
 from media.sounds import sweep
 
@@ -268,9 +268,7 @@ def wait_for_workers(pid: int) -> list[psutil.Process]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [
-            child
-            for child in psutil.Process(pid).children()
-            if "spawn_main" in " ".join(child.cmdline())
+            child for child in psutil.Process(pid).children() if "spawn_main" in command_line(child)
         ]
         if len(found) >= 2:
             return found
