@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,13 @@ from sightsound.pipeline.cli_exit import (
     EXIT_WRONG_USAGE,
     broken_run,
     stop,
+)
+from sightsound.pipeline.cli_options import (
+    ConfigOption,
+    Format,
+    FormatOption,
+    ModelOption,
+    SetOption,
 )
 
 if TYPE_CHECKING:
@@ -50,28 +56,6 @@ def _main(
     pass
 
 
-class Format(StrEnum):
-    """How results are shown."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A YAML file with settings.", metavar="FILE")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="One setting, such as window.length_s=10; may be repeated.",
-        metavar="KEY=VALUE",
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="default, full, or the folder of a bundle.", metavar="NAME"),
-]
 AudioTrackOption = Annotated[
     str | None,
     typer.Option(
@@ -93,7 +77,7 @@ def analyze(
     config: ConfigOption = None,
     settings: SetOption = None,
     audio_track: AudioTrackOption = None,
-    output: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Label files and show the labels as a timeline.
 

@@ -16,6 +16,7 @@ from sightsound.pipeline.cli_exit import (
     broken_run,
     stop,
 )
+from sightsound.pipeline.cli_options import ConfigOption, DataArgument, SetOption
 
 if TYPE_CHECKING:
     from sightsound.pipeline.evaluation.evaluation import Evaluation
@@ -27,14 +28,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or Parquet with path and label, or action, scene and sound; optionally "
-            "split, group, start_s, end_s.",
-            metavar="DATA",
-        ),
-    ],
+    data: DataArgument,
     out: Annotated[
         Path,
         typer.Option(
@@ -78,13 +72,8 @@ def evaluate(
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Of resampling and of folds.", metavar="N")
     ] = 0,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="A YAML file with settings.", metavar="FILE")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting; may be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
     features: Annotated[
         Path | None,
         typer.Option(

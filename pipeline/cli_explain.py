@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +14,13 @@ from sightsound.pipeline.cli_exit import (
     broken_run,
     stop,
 )
-
-
-class ExplainFormat(StrEnum):
-    """How explanations are shown."""
-
-    TABLE = "table"
-    JSON = "json"
+from sightsound.pipeline.cli_options import (
+    ConfigOption,
+    Format,
+    FormatOption,
+    ModelOption,
+    SetOption,
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -55,24 +54,10 @@ def explain(
             help="Fit a small tree of rules to the model's labels of all windows of the videos.",
         ),
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="default, full, or the folder of a bundle.", metavar="NAME"),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="A YAML file with settings.", metavar="FILE")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="One setting, such as window.length_s=10; may be repeated.",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
-    output: Annotated[
-        ExplainFormat, typer.Option("--format", help="What to print.")
-    ] = ExplainFormat.TABLE,
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Show why a moment has its label: which sense, which frames, which regions and sounds.
 
@@ -94,7 +79,7 @@ def explain(
             label=label,
             out=out,
             rules=rules,
-            output="json" if output is ExplainFormat.JSON else "table",
+            output="json" if output is Format.JSON else "table",
         )
     except (ConfigError, BundleError, ExplainUsageError) as error:
         stop(str(error), EXIT_WRONG_USAGE)

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from sightsound.pipeline.cli_exit import (
-    EXIT_INTERRUPTED,
-    EXIT_RUN_FAILED,
-)
-
-
-class ProbeFormat(StrEnum):
-    """How findings are shown."""
-
-    TABLE = "table"
-    JSON = "json"
+from sightsound.pipeline.cli_exit import EXIT_INTERRUPTED, EXIT_RUN_FAILED, stop
+from sightsound.pipeline.cli_options import Format, FormatOption
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -28,9 +18,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def probe(
     files: Annotated[list[str], typer.Argument(help="Video or sound files.", metavar="FILE...")],
-    output: Annotated[
-        ProbeFormat, typer.Option("--format", help="What to print.")
-    ] = ProbeFormat.TABLE,
+    output: FormatOption = Format.TABLE,
     deadline_s: Annotated[
         float,
         typer.Option("--deadline", help="Longest that a file is read.", metavar="SECONDS", min=1),
@@ -47,14 +35,12 @@ def probe(
     try:
         status = run_probe(
             files,
-            output="json" if output is ProbeFormat.JSON else "table",
+            output="json" if output is Format.JSON else "table",
             deadline_s=deadline_s,
             n_workers=len(os.sched_getaffinity(0)),
         )
     except WorkersDieError as error:
-        typer.echo(f"sightsound: {error}", err=True)
-        raise typer.Exit(EXIT_RUN_FAILED) from error
+        stop(str(error), EXIT_RUN_FAILED)
     except KeyboardInterrupt:
-        typer.echo("sightsound: Interrupted.", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        stop("Interrupted.", EXIT_INTERRUPTED)
     raise typer.Exit(status)

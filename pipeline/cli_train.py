@@ -17,6 +17,7 @@ from sightsound.pipeline.cli_exit import (
     broken_run,
     stop,
 )
+from sightsound.pipeline.cli_options import DataArgument
 
 if TYPE_CHECKING:
     from sightsound.pipeline.training.train import TrainReport
@@ -31,14 +32,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or Parquet with path and label, or action, scene and sound; optionally "
-            "split, group, start_s, end_s.",
-            metavar="DATA",
-        ),
-    ],
+    data: DataArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.", metavar="BUNDLE")],
     config: Annotated[
         Path | None,

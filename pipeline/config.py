@@ -19,18 +19,18 @@ from sightsound.models.engines.base import (
     PrecisionName,
     cuda_present,
 )
-from sightsound.pipeline.media_config import LimitsConfig, Seconds, StreamsConfig
-from sightsound.pipeline.media_config import Section as _Section
+from sightsound.pipeline.media_config import LimitsConfig, StreamsConfig
+from sightsound.pipeline.settings import Seconds, Section, SettingsError, explain, read_settings
 from sightsound.stages.segment import SegmentRule
 
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-class ConfigError(Exception):
+class ConfigError(SettingsError):
     """The configuration is wrong; the message names the key and what it allows."""
 
 
-class WindowConfig(_Section):
+class WindowConfig(Section):
     """The unit that is labelled."""
 
     length_s: Seconds = Field(8.0, description="length of a window")
@@ -43,7 +43,7 @@ class WindowConfig(_Section):
         return self
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """How often pictures are looked at."""
 
     fps: Annotated[float, Field(gt=0, le=60)] | None = Field(
@@ -51,7 +51,7 @@ class SamplingConfig(_Section):
     )
 
 
-class InferenceConfig(_Section):
+class InferenceConfig(Section):
     """What runs the networks."""
 
     engine: EngineName = "auto"
@@ -60,7 +60,7 @@ class InferenceConfig(_Section):
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
-class WorkerConfig(_Section):
+class WorkerConfig(Section):
     """The processes that decode and infer, one slice at a time each."""
 
     count: Annotated[int, Field(ge=0)] = Field(0, description="0: one for each core")
@@ -74,7 +74,7 @@ class WorkerConfig(_Section):
     )
 
 
-class BatchConfig(_Section):
+class BatchConfig(Section):
     """How ``batch`` spreads its work with Ray. Results do not depend on it."""
 
     min_workers: Annotated[int, Field(ge=0)] = Field(0, description="0: as many as max_workers")
@@ -112,7 +112,7 @@ class BatchConfig(_Section):
         return self
 
 
-class SegmentConfig(_Section):
+class SegmentConfig(Section):
     """When a label begins, goes on and is worth telling (see ``stages.segment``)."""
 
     min_score: Score
@@ -120,7 +120,7 @@ class SegmentConfig(_Section):
     switch_margin: Score = 0.1
 
 
-class OutputConfig(_Section):
+class OutputConfig(Section):
     """What the tables hold."""
 
     top_k: Annotated[int, Field(ge=1, le=20)] = Field(5, description="labels a task and window")
@@ -137,7 +137,7 @@ _RULES = {
 }
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that can be set. Defaults suit one machine."""
 
     model: str = Field("default", description="default, full, or the folder of a bundle")
@@ -213,44 +213,19 @@ def load_config(
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
     """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be read ({error.strerror}): check --config."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-        if loaded is not None and not isinstance(loaded, dict):
-            raise ConfigError(f"{path} holds no mapping of keys to values.")
-        data = loaded or {}
-    for setting in settings:
-        _apply(data, setting)
+    data = read_settings(
+        path,
+        settings,
+        error=ConfigError,
+        written="write it as key=value, such as window.length_s=10",
+    )
     if model is not None:
         data["model"] = model
     try:
         return Config.model_validate(_with_default_rules(data))
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
-
-
-def _apply(data: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {setting}: write it as key=value, such as window.length_s=10.")
-    *parents, leaf = key.split(".")
-    place = data
-    for parent in parents:
-        below = place.setdefault(parent, {})
-        if not isinstance(below, dict):
-            raise ConfigError(f"--set {setting}: {parent} is a value and has no keys below it.")
-        place = below
-    try:
-        place[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {setting}: the value cannot be read as YAML.") from None
+        listed = "'sightsound config show' lists them"
+        raise ConfigError(explain(error, path, what="the configuration", listed=listed)) from None
 
 
 def _with_default_rules(data: dict[str, Any]) -> dict[str, Any]:
@@ -265,16 +240,3 @@ def _with_default_rules(data: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = rule
     return {**data, "segments": merged}
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    parts = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "the configuration"
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{key} is not a setting ('sightsound config show' lists them)")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            parts.append(f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}")
-    where = f" in {path}" if path else ""
-    return f"The configuration{where} is wrong: {'; '.join(parts)}."

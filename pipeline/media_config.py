@@ -1,21 +1,14 @@
-"""The sections of the configuration on what is taken from a file, and what all sections share."""
+"""The sections of the configuration on what is taken from a file."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from sightsound.pipeline.settings import Seconds, Section
 from sightsound.stages.records import MediaLimits
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """Part of the configuration: unknown keys are refused, and values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class LimitsConfig(Section):

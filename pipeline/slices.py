@@ -216,7 +216,7 @@ class _SliceState:
                     features.add(event)
         else:
             for spectrogram, heard in self._audio:
-                self._listen(spectrogram(event), heard)
+                listen(spectrogram(event), heard, self._clock)
         settled_s = min(
             [features.settled_s for features in self._visual]
             + [spectrogram.settled_s for spectrogram, _ in self._audio]
@@ -230,20 +230,11 @@ class _SliceState:
             for features in self._visual:
                 features.finish()
         for spectrogram, heard in self._audio:
-            self._listen(spectrogram.finish(), heard)
+            listen(spectrogram.finish(), heard, self._clock)
         while self._windows:
             self._fuse_next()
         self._mark_damage()
         return tuple(self._done)
-
-    def _listen(self, patches: Patches, features: AudioFeatures) -> None:
-        while True:
-            with self._clock("spectrogram"):
-                found = next(patches, None)
-            if found is None:
-                return
-            with self._clock("features"):
-                features.add(*found)
 
     def _fuse_next(self) -> None:
         window = self._windows.pop(0)
@@ -262,3 +253,14 @@ class _SliceState:
             window = scored.window
             if any(window.start_s <= time < window.end_s for time in times):
                 self._done[position] = replace(scored, corrupt=True)
+
+
+def listen(patches: Patches, features: AudioFeatures, clock: StageClock) -> None:
+    """Hand patches to a backbone as they come, each stage on its own clock."""
+    while True:
+        with clock("spectrogram"):
+            found = next(patches, None)
+        if found is None:
+            return
+        with clock("features"):
+            features.add(*found)

@@ -70,7 +70,7 @@ class Fuse:
         has_audio = any(backbone.name in tokens for backbone in self._bundle.audio)
         tasks: dict[str, TaskScores] = {}
         embedding = None
-        visual, audio = self._fused_tokens(tokens)
+        visual, audio = fused_tokens(self._bundle, tokens)
         if self._network is not None and (visual is not None or audio is not None):
             fused = self._fuse(window, visual, audio)
             embedding = fused[0].embedding
@@ -94,18 +94,6 @@ class Fuse:
             embedding=embedding,
         )
 
-    def _fused_tokens(self, tokens: Mapping[str, Tokens]) -> tuple[Tokens | None, Tokens | None]:
-        """What the fusion looks at and listens to; one of one sense is not shown the other."""
-        if self._bundle.fusion is None:
-            return None, None
-        method = self._bundle.fusion["method"]
-        visual = audio = None
-        if self._bundle.visual and method != "audio":
-            visual = tokens.get(self._bundle.visual[0].name)
-        if self._bundle.audio and method != "visual":
-            audio = tokens.get(self._bundle.audio[0].name)
-        return visual, audio
-
     def _fuse(self, window: Window, visual: Tokens | None, audio: Tokens | None) -> list[_Fused]:
         """With both senses; and, where there are both, without sound and without picture."""
         pairs = [(visual, audio)]
@@ -115,8 +103,8 @@ class Fuse:
         columns: list[list[NDArray[np.generic]]] = [[] for _ in self._network.spec.inputs]
         for pair in pairs:
             arrays = (
-                *_padded(window, pair[0], self._n_visual, self._bundle.visual_dim),
-                *_padded(window, pair[1], self._n_audio, self._bundle.audio_dim),
+                *padded(window, pair[0], self._n_visual, self._bundle.visual_dim),
+                *padded(window, pair[1], self._n_audio, self._bundle.audio_dim),
             )
             for column, array in zip(columns, arrays, strict=True):
                 column.append(array)
@@ -125,7 +113,7 @@ class Fuse:
         return [
             _Fused(
                 probabilities={
-                    task.name: _probabilities(task, outputs[i][row])
+                    task.name: probabilities(task, outputs[i][row])
                     for i, task in enumerate(self._by_fusion)
                 },
                 embedding=outputs[n_tasks][row],
@@ -136,37 +124,71 @@ class Fuse:
         ]
 
     def _late(self, task: Task, tokens: Mapping[str, Tokens]) -> TaskScores | None:
-        total = np.zeros(len(task.labels), dtype=np.float32)
-        weight_sum = visual_weight = 0.0
-        moments: tuple[NDArray[np.float64], NDArray[np.float32]] | None = None
-        for name, weight in task.sources.items():
-            found = tokens.get(name)
-            if found is None or found.logits is None:
-                continue
-            each = _probabilities(task, found.logits)
-            pooled = mean_pool(each) if task.kind == "single" else linear_softmax_pool(each)
-            total += np.float32(weight) * pooled
-            weight_sum += weight
-            if any(backbone.name == name for backbone in self._bundle.visual):
-                visual_weight += weight
-            if moments is None:
-                moments = (found.times_s, each)
-        if moments is None:
+        late = late_scores(task, tokens)
+        if late is None:
             return None
-        total /= np.float32(weight_sum)
-        best = _best(total)
-        times_s, each = moments
-        share = visual_weight / weight_sum
+        best = _best(late.pooled)
+        first, each = next(iter(late.each.items()))
+        visual = {backbone.name for backbone in self._bundle.visual}
+        share = sum(task.sources[name] for name in late.each if name in visual) / sum(
+            task.sources[name] for name in late.each
+        )
         return TaskScores(
             indices=best,
-            scores=total[best],
-            peaks_s=times_s[each[:, best].argmax(axis=0)],
+            scores=late.pooled[best],
+            peaks_s=tokens[first].times_s[each[:, best].argmax(axis=0)],
             visual_share=share,
             audio_share=1 - share,
         )
 
 
-def _padded(
+def fused_tokens(
+    bundle: Bundle, tokens: Mapping[str, Tokens]
+) -> tuple[Tokens | None, Tokens | None]:
+    """What the fusion looks at and listens to; one of one sense is not shown the other."""
+    if bundle.fusion is None:
+        return None, None
+    method = bundle.fusion["method"]
+    visual = audio = None
+    if bundle.visual and method != "audio":
+        visual = tokens.get(bundle.visual[0].name)
+    if bundle.audio and method != "visual":
+        audio = tokens.get(bundle.audio[0].name)
+    return visual, audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateScores:
+    """A task by late fusion in one window.
+
+    ``pooled`` (n_labels,) is the weighted mean over backbones; ``each`` has their probabilities
+    (n_tokens, n_labels), of those that were there.
+    """
+
+    pooled: NDArray[np.float32]
+    each: Mapping[str, NDArray[np.float32]]
+
+
+def late_scores(task: Task, tokens: Mapping[str, Tokens]) -> LateScores | None:
+    """The backbones' own scores, pooled over the window, or None where none was there."""
+    total = np.zeros(len(task.labels), dtype=np.float32)
+    weight_sum = 0.0
+    every: dict[str, NDArray[np.float32]] = {}
+    for name, weight in task.sources.items():
+        found = tokens.get(name)
+        if found is None or found.logits is None:
+            continue
+        every[name] = each = probabilities(task, found.logits)
+        pooled = mean_pool(each) if task.kind == "single" else linear_softmax_pool(each)
+        total += np.float32(weight) * pooled
+        weight_sum += weight
+    if not every:
+        return None
+    total /= np.float32(weight_sum)
+    return LateScores(pooled=total, each=every)
+
+
+def padded(
     window: Window, tokens: Tokens | None, length: int, dim: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Embeddings (length, dim), times from the window's start (length,), mask (length,)."""
@@ -187,7 +209,7 @@ def _best(scores: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.asarray(order, dtype=np.int32)
 
 
-def _probabilities(task: Task, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def probabilities(task: Task, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits (..., n_labels) to probabilities: of one label, or of each by itself."""
     if task.kind == "single":
         return softmax(logits, temperature=task.temperature)

@@ -8,12 +8,13 @@ from sightsound.models.backbones.base import AudioBackbone
 from sightsound.models.bundle import Bundle
 from sightsound.models.engines.base import Engine, LoadedNetwork
 from sightsound.pipeline.decoding import StageClock, make_decode
+from sightsound.pipeline.slices import listen
 from sightsound.stages.errors import PlanMismatchError
 from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
 from sightsound.stages.frames import DecodeReport
 from sightsound.stages.plan import Grid
 from sightsound.stages.records import DecodedFrame, MediaInfo, Slice, Tokens, VideoPlan
-from sightsound.stages.spectrogram import Patches, Spectrogram
+from sightsound.stages.spectrogram import Spectrogram
 
 
 class TokenReader:
@@ -74,12 +75,12 @@ class TokenReader:
                         looking.add(event)
             else:
                 for spectrogram, listening in heard:
-                    _listen(spectrogram(event), listening, clock)
+                    listen(spectrogram(event), listening, clock)
         with clock("features"):
             for looking in seen:
                 looking.finish()
         for spectrogram, listening in heard:
-            _listen(spectrogram.finish(), listening, clock)
+            listen(spectrogram.finish(), listening, clock)
         buffers: dict[str, TokenBuffer] = {each.backbone.name: each.tokens for each in seen}
         buffers |= {listening.backbone.name: listening.tokens for _, listening in heard}
         start_s, end_s = piece.windows[0].start_s, piece.windows[-1].end_s
@@ -102,13 +103,3 @@ class TokenReader:
             )
             for backbone, front_end, network in self._audio
         ]
-
-
-def _listen(patches: Patches, features: AudioFeatures, clock: StageClock) -> None:
-    while True:
-        with clock("spectrogram"):
-            found = next(patches, None)
-        if found is None:
-            return
-        with clock("features"):
-            features.add(*found)

@@ -96,7 +96,11 @@ def draw_batch(
     visual_mask = torch.where(thin, _some(batch.visual_mask, generator), batch.visual_mask)
     audio_mask = torch.where(thin, _some(batch.audio_mask, generator), batch.audio_mask)
     visual_mask, audio_mask = drop_senses(
-        visual_mask, audio_mask, augmentation=augmentation, generator=generator
+        visual_mask,
+        audio_mask,
+        drop_visual=augmentation.drop_visual,
+        drop_audio=augmentation.drop_audio,
+        generator=generator,
     )
     noisy = Batch(
         **{
@@ -174,14 +178,15 @@ def drop_senses(
     visual_mask: torch.Tensor,
     audio_mask: torch.Tensor,
     *,
-    augmentation: AugmentationRecipe,
+    drop_visual: float,
+    drop_audio: float,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Leave out sound or picture of some of the samples that have both, never of the others."""
+    """Leave out picture or sound, with these chances, of samples that have both, of no others."""
     has_both = visual_mask.any(dim=1) & audio_mask.any(dim=1)
     draw = torch.rand(len(visual_mask), generator=generator)
-    no_audio = has_both & (draw < augmentation.drop_audio)
-    no_visual = has_both & (draw >= 1 - augmentation.drop_visual)
+    no_audio = has_both & (draw < drop_audio)
+    no_visual = has_both & (draw >= 1 - drop_visual)
     return visual_mask & ~no_visual[:, None], audio_mask & ~no_audio[:, None]
 
 

@@ -8,40 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sightsound.models.fusion import FusionMethod
+from sightsound.pipeline.config import WindowConfig
+from sightsound.pipeline.settings import Section, SettingsError, explain, read_settings
 from sightsound.pipeline.training.augment import PictureAugmentation, Share, SoundAugmentation
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1, le=8192)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 _DEFAULT_FPS = Fraction(2)
 
 
-class RecipeError(Exception):
+class RecipeError(SettingsError):
     """The recipe is wrong; the message names the key and what it allows."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WindowRecipe(_Section):
-    """The unit that is labelled, as in the configuration of a run."""
-
-    length_s: Seconds = 8.0
-    hop_s: Seconds = 4.0
-
-    @model_validator(mode="after")
-    def _hop_within_length(self) -> WindowRecipe:
-        if self.hop_s > self.length_s:
-            raise ValueError("hop_s must not exceed length_s, or moments between are not seen")
-        return self
-
-
-class FusionRecipe(_Section):
+class FusionRecipe(Section):
     """The trained part. A method takes those of the sizes that it knows."""
 
     method: FusionMethod = "bottleneck"
@@ -58,7 +42,7 @@ class FusionRecipe(_Section):
         return self.model_dump(exclude={"method"})
 
 
-class AugmentationRecipe(_Section):
+class AugmentationRecipe(Section):
     """What makes few samples more. Chances are drawn anew for each window and step."""
 
     n_variants: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -89,7 +73,7 @@ class AugmentationRecipe(_Section):
         return self
 
 
-class OptimiserRecipe(_Section):
+class OptimiserRecipe(Section):
     """How weights move."""
 
     name: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
@@ -101,7 +85,7 @@ class OptimiserRecipe(_Section):
     average_decay: Rate = Field(0.99, description="of the running average of weights, kept")
 
 
-class TrainingRecipe(_Section):
+class TrainingRecipe(Section):
     """How long, in what portions, and what counts how much."""
 
     epochs: Annotated[float, Field(gt=0)] = Field(
@@ -123,7 +107,7 @@ class TrainingRecipe(_Section):
     checkpoint_every: Annotated[int, Field(ge=1)] = Field(100, description="steps")
 
 
-class ValidationRecipe(_Section):
+class ValidationRecipe(Section):
     """What is held out to stop in time, to calibrate and to measure."""
 
     folds: Annotated[int, Field(ge=1, le=20)] = Field(
@@ -135,7 +119,7 @@ class ValidationRecipe(_Section):
     )
 
 
-class TeacherRecipe(_Section):
+class TeacherRecipe(Section):
     """A backbone whose own scores are learnt, for files without labels."""
 
     backbone: str
@@ -143,7 +127,7 @@ class TeacherRecipe(_Section):
     temperature: Annotated[float, Field(gt=0)] = Field(2.0, description="softens its scores")
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that a training depends on beside its data."""
 
     visual: str | None = "efficientnet_lite0"
@@ -154,7 +138,7 @@ class Recipe(_Section):
     tasks: tuple[str, ...] | None = Field(
         None, description="columns of the data; none: label, or action, scene and sound"
     )
-    window: WindowRecipe = WindowRecipe()
+    window: WindowConfig = WindowConfig()
     fusion: FusionRecipe = FusionRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
@@ -200,53 +184,12 @@ def load_recipe(
     Raises:
         RecipeError: the file cannot be read, or a key or value is not allowed.
     """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(
-                f"{path} cannot be read ({error.strerror}): check --config."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-        if loaded is not None and not isinstance(loaded, dict):
-            raise RecipeError(f"{path} must hold settings by name, as configs/train.yaml does.")
-        data = loaded or {}
-    for setting in settings:
-        _apply(data, setting)
+    data = read_settings(
+        path, settings, error=RecipeError, written="write KEY=VALUE, such as training.steps=200"
+    )
     data.update(overrides or {})
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(_explain(error, path)) from None
-
-
-def _apply(data: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {setting}: write KEY=VALUE, such as training.steps=200.")
-    *sections, last = key.split(".")
-    section = data
-    for name in sections:
-        inner = section.get(name)
-        section[name] = inner if isinstance(inner, dict) else {}
-        section = section[name]
-    try:
-        section[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {setting}: {text!r} is not a value.") from None
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    parts = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "the recipe"
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{key} is not a setting (configs/train.yaml lists them)")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-            parts.append(f"{key}: {message[0].lower()}{message[1:]}{got}")
-    where = f" in {path}" if path else ""
-    return f"The recipe{where} is wrong: {'; '.join(parts)}."
+        listed = "configs/train.yaml lists them"
+        raise RecipeError(explain(error, path, what="the recipe", listed=listed)) from None

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from sightsound.pipeline.training.batches import drop_senses
 from sightsound.pipeline.training.default_bundle.samples import Samples
 
 _MOST_STILL_TOKENS = 2
@@ -123,7 +124,11 @@ def draw_batch(
         teacher_mask = part.teacher_mask & inside(part.teacher_times)
         visual_mask = _some(visual_mask, generator)
     visual_mask, audio_mask = drop_senses(
-        visual_mask, audio_mask, settings=settings, generator=generator
+        visual_mask,
+        audio_mask,
+        drop_visual=settings.drop_visual_chance,
+        drop_audio=settings.drop_audio_chance,
+        generator=generator,
     )
     deviation = settings.feature_noise * torch.rand((len(rows), 1, 1), generator=generator)
     noise = torch.randn((len(rows), 1, visual.shape[2]), generator=generator)
@@ -178,21 +183,6 @@ def _some(mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     order = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0)
     share = torch.rand((len(mask), 1), generator=generator).clamp(min=0.1) * 1.6
     return mask & ((order < share) | (order == order.min(dim=1, keepdim=True).values))
-
-
-def drop_senses(
-    visual_mask: torch.Tensor,
-    audio_mask: torch.Tensor,
-    *,
-    settings: TrainSettings,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Leave out sound or picture of some of the samples that have both, never of the others."""
-    has_both = visual_mask.any(dim=1) & audio_mask.any(dim=1)
-    draw = torch.rand(len(visual_mask), generator=generator)
-    no_audio = has_both & (draw < settings.drop_audio_chance)
-    no_visual = has_both & (draw > 1 - settings.drop_visual_chance)
-    return visual_mask & ~no_visual[:, None], audio_mask & ~no_audio[:, None]
 
 
 def action_targets(
