@@ -53,7 +53,8 @@ class VisualFeatures:
     An image network gives a token for every sample of the grid, at the sample's time, from the
     frame on screen then. A clip network gives one for every ``clip_frames`` samples, counted
     from sample 0 of the video, at their middle; samples without a picture repeat the one before.
-    Frames wait until a batch is full.
+    The clip at the end of a video is filled from the front with the samples before it, so that
+    what moves is seen to move. Frames wait until a batch is full.
     """
 
     def __init__(self, backbone: VisualBackbone, network: LoadedNetwork, *, fps: Fraction) -> None:
@@ -64,6 +65,7 @@ class VisualFeatures:
         self._waiting: list[tuple[list[float], list[NDArray[np.uint8]]]] = []
         self._clip: int | None = None
         self._clip_pictures: dict[int, NDArray[np.uint8]] = {}
+        self._clip_before: list[NDArray[np.uint8]] = []
         self._settled_s = -math.inf
 
     @property
@@ -88,32 +90,39 @@ class VisualFeatures:
 
     def finish(self) -> None:
         """No more frames will come: run what waits."""
-        self._close_clip()
+        self._close_clip(is_last=True)
         self._run(at_least=1)
         self._settled_s = math.inf
 
     def _add_to_clip(self, sample: int, picture: NDArray[np.uint8]) -> None:
         clip, offset = divmod(sample, self.backbone.clip_frames)
         if clip != self._clip:
-            self._close_clip()
+            pictures = self._close_clip()
+            self._clip_before = pictures if self._clip == clip - 1 else []
             self._clip = clip
         self._clip_pictures[offset] = picture
 
-    def _close_clip(self) -> None:
+    def _close_clip(self, *, is_last: bool = False) -> list[NDArray[np.uint8]]:
+        """Enqueue the present clip and return its pictures."""
         if self._clip is None or not self._clip_pictures:
-            return
+            return []
         n_frames = self.backbone.clip_frames
+        n_known = max(self._clip_pictures) + 1
         pictures = []
         shown = self._clip_pictures[min(self._clip_pictures)]
         for offset in range(n_frames):
             shown = self._clip_pictures.get(offset, shown)
             pictures.append(shown)
+        if is_last and self._clip_before:
+            pictures = (self._clip_before + pictures[:n_known])[-n_frames:]
         middle = Fraction(2 * self._clip * n_frames + n_frames - 1, 2) / self._fps
         first_s = self._clip * n_frames / self._fps
-        last_s = (self._clip * n_frames + max(self._clip_pictures)) / self._fps
-        # The clip at the end of a video is described at the middle of what there is of it.
+        last_s = (self._clip * n_frames + n_known - 1) / self._fps
+        # It is described at the middle of its own samples: a slice that ends in the midst of a
+        # video must not move what lies beyond its windows into them.
         self._enqueue([float(min(middle, (first_s + last_s) / 2))], pictures)
         self._clip_pictures = {}
+        return pictures
 
     def _enqueue(self, times_s: list[float], pictures: list[NDArray[np.uint8]]) -> None:
         self._waiting.append((times_s, pictures))

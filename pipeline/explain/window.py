@@ -19,6 +19,7 @@ from torch import nn
 from sightsound.models.backbones.base import AudioBackbone, LogMelFormat, VisualBackbone
 from sightsound.models.engines.base import LoadedNetwork
 from sightsound.models.networks import NetworkSpec, TensorSpec
+from sightsound.pipeline.answerable import check_answerable
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.explain.errors import ExplainError, ExplainUsageError
 from sightsound.pipeline.slices import SliceRunner
@@ -95,12 +96,13 @@ class WindowRunner(SliceRunner):
                 nearest is taken, the earlier of two.
 
         Raises:
-            StageError: the file cannot be read.
+            StageError: the file cannot be read, or lacks the sense that the bundle needs.
             ExplainUsageError: the moment is not in the video.
             ExplainError: nothing could be decoded there.
         """
         info = self._probe(path)
         plan = plan_finely(info, self.grid)
+        check_answerable(self.bundle, plan, path)
         piece, window = find_window(plan, at_s=at_s, path=path)
         self._wanted, self._kept = window.index, {}
         try:
@@ -216,14 +218,20 @@ def find_window(plan: VideoPlan, *, at_s: float, path: str) -> tuple[Slice, Wind
 def frame_times_s(
     backbone: VisualBackbone, times_s: NDArray[np.float64], plan: VideoPlan
 ) -> NDArray[np.float64]:
-    """When each picture of each token was on screen, on the grid of samples: (n, clip_frames)."""
-    if backbone.clip_frames == 1:
+    """When each picture of each token was on screen, on the grid of samples: (n, clip_frames).
+
+    The clip at the end of a video is filled with the samples before it (``VisualFeatures``), which
+    its time, the middle of its own, tells.
+    """
+    n_frames = backbone.clip_frames
+    if n_frames == 1:
         return times_s[:, None]
     interval_s = float(1 / plan.fps)
-    length_s = backbone.clip_frames * interval_s
-    starts_s = np.floor(times_s / length_s + 1e-9) * length_s
-    times: NDArray[np.float64] = starts_s[:, None] + np.arange(backbone.clip_frames) * interval_s
-    return times
+    middles = times_s / interval_s
+    firsts = np.floor(middles / n_frames + 1e-9) * n_frames
+    n_own = np.rint(2 * (middles - firsts)) + 1
+    firsts -= np.where(firsts > 0, n_frames - n_own, 0)
+    return np.asarray((firsts[:, None] + np.arange(n_frames)) * interval_s, dtype=np.float64)
 
 
 def patch_starts_s(

@@ -113,7 +113,40 @@ def test_a_clip_at_the_end_is_described_at_the_middle_of_what_there_is() -> None
     for number in range(6):
         features.add(frame(number))
     features.finish()
-    assert tokens_of(features)[-1] == (2.25, [4, 5])
+    assert tokens_of(features)[-1] == (2.25, [2, 5])
+
+
+def test_a_clip_at_the_end_repeats_its_last_picture_where_nothing_is_before_it() -> None:
+    features = visual(clip_frames=4)
+    for number in range(2):
+        features.add(frame(number))
+    features.finish()
+    assert tokens_of(features) == [(0.25, [0, 1])]
+
+
+def test_a_clip_at_the_end_is_not_filled_over_a_gap() -> None:
+    features = visual(clip_frames=4)
+    for number in (0, 1, 2, 3, 8, 9):
+        features.add(frame(number))
+    features.finish()
+    assert tokens_of(features)[-1] == (4.25, [8, 9])
+
+
+@given(n_samples=st.integers(1, 40), first=st.integers(0, 40))
+def test_a_slice_gives_the_tokens_of_the_whole_video(n_samples: int, first: int) -> None:
+    """A slice samples a clip's length more on either side of its windows."""
+    whole, part = visual(clip_frames=4), visual(clip_frames=4)
+    first = min(first, n_samples - 1)
+    for number in range(n_samples):
+        whole.add(frame(number))
+        if number >= first - 4:
+            part.add(frame(number))
+    whole.finish()
+    part.finish()
+    from_s = first / FPS
+    assert [token for token in tokens_of(part) if token[0] >= from_s] == [
+        token for token in tokens_of(whole) if token[0] >= from_s
+    ]
 
 
 def test_a_sample_without_a_picture_repeats_the_one_before() -> None:
@@ -123,7 +156,7 @@ def test_a_sample_without_a_picture_repeats_the_one_before() -> None:
     features.finish()
     (_, first), (_, second) = tokens_of(features)
     assert first == [0, 3]
-    assert second == [4, 6]
+    assert second == [3, 6]
 
 
 def test_a_clip_of_lost_pictures_gives_no_token() -> None:

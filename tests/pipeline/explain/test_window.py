@@ -70,8 +70,17 @@ def test_patches_begin_on_their_grid_even_where_sound_fills_only_a_part():
 
 def test_frames_of_a_clip_are_on_the_grid_of_samples():
     clips = visual_backbone(clip_frames=4)
-    times = frame_times_s(clips, np.array([0.75, 2.5]), plan_of(20.0))
+    times = frame_times_s(clips, np.array([0.75, 2.75]), plan_of(20.0))
     np.testing.assert_allclose(times, [[0.0, 0.5, 1.0, 1.5], [2.0, 2.5, 3.0, 3.5]])
+
+
+@pytest.mark.parametrize(
+    ("middle_s", "first_s"), [(2.0, 0.5), (2.25, 1.0), (2.5, 1.5), (0.25, 0.0)]
+)
+def test_the_clip_at_the_end_begins_before_its_own_samples(middle_s, first_s):
+    """Of one, two and three samples; and one at the end that is the first, which is not moved."""
+    times = frame_times_s(visual_backbone(clip_frames=4), np.array([middle_s]), plan_of(20.0))
+    np.testing.assert_allclose(times[0], first_s + np.arange(4) / 2)
 
 
 def test_a_frame_is_at_the_time_of_its_token():
