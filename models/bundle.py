@@ -178,7 +178,7 @@ def load_bundle(name_or_path: str) -> Bundle:
 
 
 def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
-    visual = tuple(visual_backbone(name) for name in manifest["visual_backbones"])
+    visual = tuple(visual_backbone(name, folder=path) for name in manifest["visual_backbones"])
     audio = tuple(audio_backbone(name) for name in manifest["audio_backbones"])
     fusion = manifest.get("fusion")
     if fusion is not None:

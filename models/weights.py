@@ -158,7 +158,44 @@ class LibraryWeights:
             ) from error
 
 
-Weights = WeightFile | LibraryWeights
+@dataclass(frozen=True, kw_only=True)
+class OwnWeights:
+    """A weight file that was made here and is named by its place; a bundle may carry one."""
+
+    location: Path
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.location.name
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the file that is there; see ``path``."""
+        status = self.path().stat()
+        return _known_sha256(self.location, status.st_size, status.st_mtime_ns)
+
+    def find(self) -> Path | None:
+        """The file, or None where it is not there."""
+        return self.location if self.location.is_file() else None
+
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            WeightsNotFoundError: it is not there.
+        """
+        path = self.find()
+        if path is None:
+            raise WeightsNotFoundError(f"{self.location} was not found: {self.remedy()}.")
+        return path
+
+    def remedy(self) -> str:
+        """What to do when the file is missing, in one clause."""
+        return f"copy it again to {self.location.parent}"
+
+
+Weights = WeightFile | LibraryWeights | OwnWeights
 
 
 def _supplied(file: str) -> Path | None:

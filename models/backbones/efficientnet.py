@@ -6,11 +6,13 @@ ReLU6. The networks are timm's; the weights are carried by ordinary packages.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightsound.models.backbones.base import FrameView, VisualBackbone
-from sightsound.models.weights import WeightFile
+from sightsound.models.weights import OwnWeights, WeightFile
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +33,27 @@ def _build(variant: int, weights: WeightFile) -> nn.Module:
     from sightsound.models.backbones.efficientnet_network import load_efficientnet
 
     return load_efficientnet(f"tf_efficientnet_lite{variant}", weights.path())
+
+
+def tuned_efficientnet(backbone: VisualBackbone, path: Path) -> VisualBackbone:
+    """The same network with weights of one's own, as ``save_efficientnet`` stores them.
+
+    ``path`` is a safetensors file, such as one that lies in a bundle.
+    """
+    weights = OwnWeights(location=path)
+    return replace(
+        backbone,
+        name=f"{backbone.name}_tuned",
+        origin=f"{backbone.origin}, trained further",
+        weights=weights,
+        build=partial(_build_tuned, f"tf_{backbone.name}", weights),
+    )
+
+
+def _build_tuned(architecture: str, weights: OwnWeights) -> nn.Module:
+    from sightsound.models.backbones.efficientnet_network import load_tuned_efficientnet
+
+    return load_tuned_efficientnet(architecture, weights.path())
 
 
 def _backbone(variant: int, weights: WeightFile, *, size: int) -> VisualBackbone:

@@ -71,6 +71,12 @@ def build_fusion(
             )
     made = _method_class(method)
     known = inspect.signature(made).parameters
+    dim, n_heads = sizes.get("dim"), sizes.get("n_heads")
+    if "n_heads" in known and dim and n_heads and dim % n_heads:
+        raise FusionError(
+            f"A {method} fusion of width {dim} cannot be shared by {n_heads} heads: make dim a "
+            "multiple of n_heads."
+        )
     module: nn.Module = made(
         visual_dim=visual_dim,
         audio_dim=audio_dim,

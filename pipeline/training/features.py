@@ -50,6 +50,9 @@ _SOUND = SoundAugmentation()
 # Crops are cut from pictures of at most this short side; networks see 224 and 160 pixels.
 _CROP_SOURCE_SIDE = 256
 
+# How clips are cut (see ``VisualFeatures``): a change here forgets what is kept.
+_CLIPS = "the last is filled from the front"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
@@ -80,12 +83,14 @@ class Extraction:
 def _name(extraction: Extraction, *, is_altered: bool) -> str:
     backbone = find_backbone(extraction.backbone)
     parts = [backbone.weights.sha256, str(extraction.fps), str(extraction.keeps_logits)]
+    if not isinstance(backbone, AudioBackbone) and backbone.clip_frames > 1:
+        parts.append(_CLIPS)
     if is_altered:
         is_audio = isinstance(backbone, AudioBackbone)
         augmentation = extraction.sound if is_audio else extraction.picture
         parts.append(augmentation.model_dump_json())
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-    return f"{extraction.backbone}-{digest}"
+    return f"{backbone.name}-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +145,13 @@ def extract(job: Job, alive: Callable[[], None] = lambda: None) -> list[dict[str
     info = Probe()(str(job.path))
     backbone = find_backbone(job.extraction.backbone)
     if isinstance(backbone, AudioBackbone):
-        plan = _plan(info, Fraction(1), margin_s=0.0)
+        plan = inference_plan(info, Fraction(1))
         buffers = listen(
             info,
             plan,
             backbone,
-            network=_network(backbone.name),
-            front_end=_front_end(backbone.name),
+            network=_network(job.extraction.backbone),
+            front_end=_front_end(job.extraction.backbone),
             augmentation=job.extraction.sound,
             seeds={variant: f"{job.content_id}-{variant}" for variant in job.variants},
             alive=alive,
@@ -155,7 +160,7 @@ def extract(job: Job, alive: Callable[[], None] = lambda: None) -> list[dict[str
         fps = job.extraction.fps
         assert fps is not None
         margin_s = float(backbone.clip_frames / fps) if backbone.clip_frames > 1 else 0.0
-        plan = _plan(info, fps, margin_s=margin_s)
+        plan = inference_plan(info, fps, margin_s=margin_s)
         try:
             buffers = _look(job, info, plan, backbone, alive)
         except PlanMismatchError:
@@ -186,8 +191,8 @@ def _row(job: Job, variant: int, buffer: TokenBuffer, *, duration_s: float) -> d
     return row
 
 
-def _plan(info: MediaInfo, fps: Fraction, *, margin_s: float) -> VideoPlan:
-    """The plan of inference, in one slice."""
+def inference_plan(info: MediaInfo, fps: Fraction, *, margin_s: float = 0.0) -> VideoPlan:
+    """The plan of inference, in one slice. Networks that see motion need a margin before it."""
     grid = Grid(fps=fps, length_s=WINDOW_LENGTH_S, hop_s=WINDOW_HOP_S, sample_margin_s=margin_s)
     return Plan(grid, slice_s=math.inf)(info)
 
@@ -206,7 +211,7 @@ def _look(
         return {variant: TokenBuffer() for variant in job.variants}
     source = _source_view(info.video)
     looks = {
-        variant: VisualFeatures(backbone, _network(backbone.name), fps=plan.fps)
+        variant: VisualFeatures(backbone, _network(job.extraction.backbone), fps=plan.fps)
         for variant in job.variants
     }
     alterations = {

@@ -38,6 +38,7 @@ class TrainSettings(BaseModel):
     teacher_temperature: float
     label_smoothing: float
     scene_weight: float
+    places_weight: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,6 @@ def draw_batch(
     *,
     settings: TrainSettings,
     spread: torch.Tensor,
-    n_scenes: int,
     generator: torch.Generator,
 ) -> Batch:
     """Make an augmented batch of some rows.
@@ -134,7 +134,12 @@ def draw_batch(
     noise = torch.randn((len(rows), 1, visual.shape[2]), generator=generator)
     visual = visual + deviation * noise * spread
     action, has_action = action_targets(taught, teacher_mask, part.actions, settings=settings)
-    scene, has_scene = scene_targets(part.scene, n_scenes, smoothing=settings.label_smoothing)
+    scene, has_scene = scene_targets(
+        part.scene,
+        part.places,
+        smoothing=settings.label_smoothing,
+        places_weight=settings.places_weight,
+    )
     batch = Batch(
         visual=visual,
         visual_times=times,
@@ -215,13 +220,28 @@ def action_targets(
 
 
 def scene_targets(
-    scene: torch.Tensor, n_scenes: int, *, smoothing: float
+    scene: torch.Tensor, places: torch.Tensor, *, smoothing: float, places_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smoothed one-hot rows (n, n_scenes), and (n,) 1.0 where there is a label, both float32."""
-    has_label = (scene >= 0).float()
-    one_hot = nn.functional.one_hot(scene.clamp(min=0), n_scenes).float()
-    smoothed = (1 - smoothing) * one_hot + smoothing / n_scenes
-    return smoothed * has_label[:, None], has_label
+    """What is to be said of scenes, and how much it counts.
+
+    Args:
+        scene: int64 (n,), the true scene, -1 where there is none.
+        places: float16 (n, n_scenes), the teacher's probabilities of the scenes that it knows.
+        smoothing: how much of a true label is spread over all.
+        places_weight: what the teacher counts where there is no true label, times what it gives
+            to scenes that it knows.
+
+    Returns:
+        Distributions (n, n_scenes) and weights (n,), both float32, 0 where nothing is known.
+    """
+    has_label = scene >= 0
+    one_hot = nn.functional.one_hot(scene.clamp(min=0), places.shape[1]).float()
+    smoothed = (1 - smoothing) * one_hot + smoothing / places.shape[1]
+    known = places.float().sum(dim=1)
+    taught = places.float() / known.clamp(min=1e-6)[:, None]
+    weight = torch.where(has_label, 1.0, places_weight * known)
+    target = torch.where(has_label[:, None], smoothed, taught)
+    return target * (weight > 0)[:, None], weight
 
 
 def _mixed(batch: Batch, is_mixed: torch.Tensor, generator: torch.Generator) -> Batch:
@@ -232,9 +252,8 @@ def _mixed(batch: Batch, is_mixed: torch.Tensor, generator: torch.Generator) -> 
     n = len(is_mixed)
     other = torch.randperm(n, generator=generator)
     is_mixed = is_mixed & batch.visual_mask.any(dim=1) & batch.visual_mask.any(dim=1)[other]
-    is_mixed &= (batch.has_action == batch.has_action[other]) & (
-        batch.has_scene == batch.has_scene[other]
-    )
+    for has in (batch.has_action, batch.has_scene):
+        is_mixed &= (has > 0) == (has[other] > 0)
     share = torch.where(is_mixed, 0.5 * torch.rand(n, generator=generator), 0.0)
     mask = batch.visual_mask[:, :, None].float()
     mean = (batch.visual * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
@@ -242,4 +261,5 @@ def _mixed(batch: Batch, is_mixed: torch.Tensor, generator: torch.Generator) -> 
     fields["visual"] = torch.lerp(batch.visual, mean[other][:, None], share[:, None, None])
     for name in ("action", "scene"):
         fields[name] = torch.lerp(fields[name], fields[name][other], share[:, None])
+    fields["has_scene"] = torch.lerp(batch.has_scene, batch.has_scene[other], share)
     return Batch(**fields)

@@ -53,7 +53,6 @@ def train(
     stills: Samples,
     windows: Samples,
     *,
-    n_scenes: int,
     settings: TrainSettings,
     seed: int,
     on_progress: Callable[[str], None] = lambda text: None,
@@ -85,7 +84,6 @@ def train(
                 rows,
                 settings=settings,
                 spread=spread,
-                n_scenes=n_scenes,
                 generator=generator,
             )
             action, scene = task_losses(_logits(network, batch), batch)

@@ -13,10 +13,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from sightsound.models.backbones.efficientnet import EFFICIENTNET_LITE0
+from sightsound.models.backbones.places365 import PLACES365
 from sightsound.models.backbones.x3d import X3D_XS
 from sightsound.models.backbones.yamnet import YAMNET
+from sightsound.models.networks import file_sha256
 from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
-from sightsound.pipeline.training.default_bundle.measure import deal_folds, merge_look_alikes
 from sightsound.pipeline.training.default_bundle.samples import (
     LabelSpace,
     Samples,
@@ -24,40 +25,39 @@ from sightsound.pipeline.training.default_bundle.samples import (
     TokenSource,
     list_sources,
     make_samples,
+    match_places,
 )
 from sightsound.pipeline.training.features import WINDOW_LENGTH_S, Extraction
-from sightsound.stages.probe import content_id
 
 FPS = Fraction(2)
 TEACHER_FPS = Fraction(5, 2)
+PLACES_FPS = Fraction(1)
 # The most tokens that a window holds, as in stages.fuse, and of the teacher's clips.
 _N_VISUAL = int(WINDOW_LENGTH_S * FPS) + 1
 _N_AUDIO = 18
 _N_TEACHER = 6
+_N_PLACES = 9
 
 
 class MaterialSettings(BaseModel):
-    """How many variants of each file there are, and how files are dealt to folds.
-
-    Clips whose mean features have a cosine above ``least_cosine`` count as the same.
-    """
+    """How many variants of each file there are, and to how many folds files are dealt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_variants: int
     n_folds: int
-    least_cosine: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
     """All windows, stills and clips apart, with the files they are of and the folds of these.
 
-    ``fold_of_file`` (n_files,) int64 is -1 for stills of test parts, which are never learnt
-    from, and for clips that are learnt from in every fold.
+    ``ids`` are those of the files' content. ``fold_of_file`` (n_files,) int64 is -1 for stills
+    of test parts, which are never learnt from, and for clips that are learnt from in every fold.
     """
 
     files: list[SourceFile]
+    ids: list[str]
     labels: LabelSpace
     stills: Samples
     clips: Samples
@@ -74,18 +74,6 @@ class Material:
         )
 
 
-def dealt_by_clip(material: Material, *, n_folds: int, seed: int) -> Material:
-    """The same material with clips dealt to folds one by one, whatever their source."""
-    folds = material.fold_of_file.clone()
-    asked = [n for n, file in enumerate(material.files) if file.dataset == "clips"]
-    for number, file in enumerate(material.files):
-        if not file.is_still:
-            folds[number] = -1
-    dealt = deal_folds(range(len(asked)), [True] * len(asked), n_folds=n_folds, seed=seed)
-    folds[torch.tensor(asked)] = torch.from_numpy(dealt)
-    return replace(material, fold_of_file=folds)
-
-
 def gather(
     data: Path,
     cache_folder: Path,
@@ -94,43 +82,75 @@ def gather(
     seed: int,
     n_processes: int,
     say: Callable[[str], None],
+    tuned: Path | None = None,
 ) -> Material:
-    """List the files, extract what is missing and make samples of all."""
+    """List the files, extract what is missing and make samples of all.
+
+    The network that looks is the published one, seeing each file as it is, or the one trained
+    further whose weights are ``tuned``, seeing all variants.
+    """
     files = list_sources(data)
     cache = FeatureCache(cache_folder)
-    cache.fill(
-        [(file.path, _recipes(file, settings)) for file in files],
+    looks = _looks(tuned, settings)
+    filled = cache.fill(
+        [(file.path, _recipes(file, settings, looks)) for file in files],
         n_processes=n_processes,
         on_progress=say,
     )
-    ids = [content_id(str(file.path)) for file in files]
-    features = cache.load(set(ids))
+    ids = [filled.ids[file.path] for file in files]
+    taught = (X3D_XS.name, PLACES365.name, YAMNET.name)
+    features = cache.load(set(ids), {looks.name(0), *taught})
     assert X3D_XS.labels is not None
+    assert PLACES365.labels is not None
+    scenes = tuple(sorted({file.scene for file in files if file.scene is not None}))
     labels = LabelSpace(
         actions=X3D_XS.labels(),
-        scenes=tuple(sorted({file.scene for file in files if file.scene is not None})),
+        scenes=scenes,
+        place_of_scene=match_places(scenes, PLACES365.labels()),
     )
-    stills = _samples(files, ids, features, labels, settings, is_still=True)
-    clips = _samples(files, ids, features, labels, settings, is_still=False)
+    stills, clips = (
+        _samples(files, ids, features, labels, looks, settings, is_still=is_still)
+        for is_still in (True, False)
+    )
     return Material(
         files=files,
+        ids=ids,
         labels=labels,
         stills=stills,
         clips=clips,
-        fold_of_file=_folds(files, clips, settings, seed=seed),
+        fold_of_file=_folds(files, settings, seed=seed),
     )
 
 
-def _recipes(file: SourceFile, settings: MaterialSettings) -> list[Extraction]:
-    """What to extract: pictures of all, the teacher's word on all but scenes to test with, sound.
+def teachers_words(cache_folder: Path, ids: list[str]) -> dict[Key, FileFeatures]:
+    """The logits of both teachers that are kept of some files."""
+    return FeatureCache(cache_folder).load(set(ids), {X3D_XS.name, PLACES365.name})
 
-    The teacher is asked about photographs of scenes as well: what people do goes with where
-    they are, and the more pictures it is asked about, the better the student follows it.
+
+def _looks(tuned: Path | None, settings: MaterialSettings) -> Extraction:
+    if tuned is None:
+        return _extraction(EFFICIENTNET_LITE0.name, FPS, 1)
+    return Extraction(
+        backbone=f"{EFFICIENTNET_LITE0.name}:{tuned.absolute()}",
+        fps=FPS,
+        n_variants=settings.n_variants,
+        fixed_name=f"{EFFICIENTNET_LITE0.name}-{file_sha256(tuned)[:16]}",
+    )
+
+
+def _recipes(file: SourceFile, settings: MaterialSettings, looks: Extraction) -> list[Extraction]:
+    """What to extract: pictures of all, both teachers' words, sound.
+
+    The teacher of actions is asked about photographs of scenes as well: what people do goes with
+    where they are, and the more pictures it is asked about, the better the student follows it.
+    The teacher of scenes is not asked where the true scene is known.
     """
-    n_variants = 1 if file.is_test else settings.n_variants
-    wanted = [_extraction(EFFICIENTNET_LITE0.name, FPS, n_variants)]
+    n_variants = 1 if file.is_test or file.scene is not None else settings.n_variants
+    wanted = [replace(looks, n_variants=1) if file.is_test else looks]
     if file.scene is None or not file.is_test:
         wanted.append(_extraction(X3D_XS.name, TEACHER_FPS, n_variants, keeps_logits=True))
+    if file.scene is None:
+        wanted.append(_extraction(PLACES365.name, PLACES_FPS, 1, keeps_logits=True))
     if not file.is_still:
         wanted.append(_extraction(YAMNET.name, None, 1))
     return wanted
@@ -154,6 +174,7 @@ def _samples(
     ids: list[str],
     features: dict[Key, FileFeatures],
     labels: LabelSpace,
+    looks: Extraction,
     settings: MaterialSettings,
     *,
     is_still: bool,
@@ -164,7 +185,7 @@ def _samples(
         [ids[number] for number in chosen],
         features,
         tokens=TokenSource(
-            visual=EFFICIENTNET_LITE0.name,
+            visual=looks.name(0),
             visual_dim=EFFICIENTNET_LITE0.embedding_dim,
             n_visual=1 if is_still else _N_VISUAL,
             audio=YAMNET.name,
@@ -172,6 +193,8 @@ def _samples(
             n_audio=1 if is_still else _N_AUDIO,
             teacher=X3D_XS.name,
             n_teacher=1 if is_still else _N_TEACHER,
+            places=PLACES365.name,
+            n_places=1 if is_still else _N_PLACES,
         ),
         labels=labels,
         n_variants=settings.n_variants,
@@ -179,28 +202,12 @@ def _samples(
     return samples.renumbered(torch.tensor(chosen))
 
 
-def _folds(
-    files: list[SourceFile], clips: Samples, settings: MaterialSettings, *, seed: int
-) -> torch.Tensor:
-    """Clips by source and look; stills by turns within their label; test parts in none.
-
-    Only those of datasets/clips are asked about, so folds are of a size in these, and a group
-    that has none of them is in no fold.
-    """
+def _folds(files: list[SourceFile], settings: MaterialSettings, *, seed: int) -> torch.Tensor:
+    """Clips of datasets/clips one by one; stills by turns within their label; others in none."""
     folds = torch.full((len(files),), -1, dtype=torch.int64)
-    numbers = torch.unique(clips.file)
-    means = []
-    for number in numbers:
-        rows = clips.take(clips.file == number)
-        means.append(rows.visual[:, 0].float()[rows.visual_mask].mean(dim=0).numpy())
-    groups = merge_look_alikes(
-        [files[number].source for number in numbers.tolist()],
-        np.stack(means),
-        least_cosine=settings.least_cosine,
-    )
-    is_asked = [files[number].dataset == "clips" for number in numbers.tolist()]
-    dealt = deal_folds(groups, is_asked, n_folds=settings.n_folds, seed=seed)
-    folds[numbers] = torch.from_numpy(dealt)
+    asked = [number for number, file in enumerate(files) if file.dataset == "clips"]
+    random = np.random.default_rng(seed)
+    folds[torch.from_numpy(random.permutation(asked))] = torch.arange(len(asked)) % settings.n_folds
     turn: Counter[tuple[str, str]] = Counter()
     for number, file in enumerate(files):
         if file.is_still and not file.is_test:

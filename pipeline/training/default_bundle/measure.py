@@ -1,13 +1,11 @@
-"""Measuring a fusion: folds that keep sources apart, agreement with a teacher, temperatures."""
+"""Measuring a fusion: agreement with its teachers, accuracy, calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE
@@ -82,10 +80,17 @@ class Agreement:
 
 def agreement(logits: torch.Tensor, samples: Samples) -> Agreement:
     """Compare over files: the mean over a file's windows of each side's probabilities."""
-    taught = _by_file(teacher_means(samples), samples.file)
-    named = _by_file(torch.softmax(logits, dim=1), samples.file)
-    first = taught.argmax(dim=1, keepdim=True)
-    best = named.topk(5, dim=1).indices
+    return _agreement(torch.softmax(logits, dim=1), teacher_means(samples), samples.file)
+
+
+def scene_agreement(logits: torch.Tensor, samples: Samples) -> Agreement:
+    """The same for scenes, over files; the teacher chooses among those that it knows."""
+    return _agreement(torch.softmax(logits, dim=1), samples.places.float(), samples.file)
+
+
+def _agreement(named: torch.Tensor, taught: torch.Tensor, file: torch.Tensor) -> Agreement:
+    first = _by_file(taught, file).argmax(dim=1, keepdim=True)
+    best = _by_file(named, file).topk(5, dim=1).indices
     return Agreement(
         top1=float((best[:, :1] == first).any(dim=1).float().mean()),
         top5=float((best == first).any(dim=1).float().mean()),
@@ -122,48 +127,3 @@ def calibration_error(probabilities: torch.Tensor, is_right: torch.Tensor) -> fl
             gap = confidence[inside].mean() - is_right[inside].float().mean()
             error += float(inside.float().mean() * gap.abs())
     return error
-
-
-def merge_look_alikes(
-    groups: Sequence[str], descriptions: NDArray[np.float32], *, least_cosine: float
-) -> list[int]:
-    """Number the groups, one number for groups that share two files that look the same.
-
-    The same clip is found in several sources; it must not be learnt from one and asked in the
-    other. ``descriptions`` (n, dim) are mean embeddings of the files.
-    """
-    parent: dict[str, str] = {group: group for group in groups}
-
-    def root(group: str) -> str:
-        while parent[group] != group:
-            group = parent[group]
-        return group
-
-    centred = descriptions - descriptions.mean(axis=0)
-    centred = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    for first, second in zip(*np.nonzero(centred @ centred.T > least_cosine), strict=True):
-        one, other = root(groups[first]), root(groups[second])
-        if one != other:
-            parent[max(one, other)] = min(one, other)
-    numbers = {name: number for number, name in enumerate(sorted({root(g) for g in groups}))}
-    return [numbers[root(group)] for group in groups]
-
-
-def deal_folds(
-    groups: Sequence[int], is_asked: Sequence[bool], *, n_folds: int, seed: int
-) -> NDArray[np.int64]:
-    """The fold of each file: whole groups, large ones first, each to the smallest fold.
-
-    Sizes count the files that are asked about; a group without any is in no fold (-1).
-    """
-    random = np.random.default_rng(seed)
-    sizes = np.bincount(np.asarray(groups), weights=np.asarray(is_asked)).astype(np.int64)
-    order = random.permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    totals = np.zeros(n_folds, dtype=np.int64)
-    fold_of_group = np.full(len(sizes), -1, dtype=np.int64)
-    for group in order[sizes[order] > 0]:
-        fold = int(totals.argmin())
-        fold_of_group[group] = fold
-        totals[fold] += sizes[group]
-    return np.asarray(fold_of_group[np.asarray(groups)])

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,9 @@ class Samples:
     ``teacher_times`` (n, C); masks are True where there is a token. ``teacher`` (n, K, C,
     n_actions) float16 holds the probabilities of each of the teacher's own clips.
     ``actions`` (n, n_actions) bool marks the names that may be true, ``scene`` (n,) int64 is
-    -1 where there is none. ``weight`` (n,) float32, ``file`` (n,) int64 into the list of files.
+    -1 where there is none. ``places`` (n, n_scenes) float16 is what the teacher of scenes says
+    of those that it knows, of all its places: a row adds up to less than 1. ``weight`` (n,)
+    float32, ``file`` (n,) int64 into the list of files.
     """
 
     visual: torch.Tensor
@@ -108,6 +111,7 @@ class Samples:
     teacher_mask: torch.Tensor
     actions: torch.Tensor
     scene: torch.Tensor
+    places: torch.Tensor
     weight: torch.Tensor
     file: torch.Tensor
 
@@ -135,10 +139,31 @@ def joined(parts: Sequence[Samples]) -> Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSpace:
-    """Names of actions and scenes, in the order of the logits."""
+    """Names of actions and scenes, in the order of the logits.
+
+    ``place_of_scene`` is, for each scene, its number among the labels of the teacher of scenes,
+    -1 for those that this does not know.
+    """
 
     actions: tuple[str, ...]
     scenes: tuple[str, ...]
+    place_of_scene: tuple[int, ...]
+
+    def known_places(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Mean probabilities of the scenes, (n_scenes,), from that teacher's logits (m, places)."""
+        chosen = np.array(self.place_of_scene)
+        mean = softmax(logits.astype(np.float32)).mean(axis=0)
+        return np.where(chosen >= 0, mean[chosen], 0).astype(np.float32)
+
+
+# Those that the two lists call by different names.
+_SAME_PLACES = {"temple_east_asia": "temple_asia"}
+
+
+def match_places(scenes: Sequence[str], places: Sequence[str]) -> tuple[int, ...]:
+    """For each scene its number among ``places``, or -1. Places365 writes ``church/outdoor``."""
+    numbers = {place.replace("/", "_"): number for number, place in enumerate(places)}
+    return tuple(numbers.get(_SAME_PLACES.get(scene, scene), -1) for scene in scenes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +178,8 @@ class TokenSource:
     n_audio: int
     teacher: str
     n_teacher: int
+    places: str
+    n_places: int
 
 
 def make_samples(
@@ -196,6 +223,13 @@ def make_samples(
             )
             if not variants[0].mask.any():
                 continue
+            placed = _cut(
+                features,
+                (file_id, tokens.places, 0),
+                span,
+                tokens.n_places,
+                max(labels.place_of_scene) + 1,
+            )
             row = {
                 "visual": np.stack([cut.values for cut in variants]),
                 "visual_times": variants[0].times_s,
@@ -208,6 +242,7 @@ def make_samples(
                 "teacher_mask": taught[0].mask,
                 "actions": actions,
                 "scene": np.int64(scene),
+                "places": _places(placed, labels),
                 "weight": np.float32(weight),
                 "file": np.int64(number),
             }
@@ -233,6 +268,8 @@ def _cut(
     dim: int,
 ) -> _Cut:
     found = features.get(key) or features.get((*key[:2], 0))
+    if found is not None and len(found.times_s):
+        dim = found.values.shape[1]
     values = np.zeros((length, dim), dtype=np.float16)
     times_s = np.zeros(length, dtype=np.float32)
     mask = np.zeros(length, dtype=bool)
@@ -247,3 +284,9 @@ def _cut(
 def _probabilities(cut: _Cut) -> NDArray[np.float16]:
     probabilities = softmax(cut.values.astype(np.float32))
     return np.where(cut.mask[:, None], probabilities, 0).astype(np.float16)
+
+
+def _places(cut: _Cut, labels: LabelSpace) -> NDArray[np.float16]:
+    if not cut.mask.any():
+        return np.zeros(len(labels.scenes), dtype=np.float16)
+    return labels.known_places(cut.values[cut.mask]).astype(np.float16)

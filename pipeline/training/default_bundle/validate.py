@@ -1,4 +1,4 @@
-"""Cross-validation over the real clips, no source on both sides."""
+"""Cross-validation over the real clips."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from sightsound.pipeline.training.default_bundle.batches import TrainSettings
-from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE, train
+from sightsound.pipeline.training.default_bundle.fusion import SCENE, train
 from sightsound.pipeline.training.default_bundle.material import Material
-from sightsound.pipeline.training.default_bundle.measure import agreement, predict
+from sightsound.pipeline.training.default_bundle.measure import predict
 from sightsound.pipeline.training.default_bundle.samples import Samples, joined
 
 
@@ -30,54 +30,47 @@ class Held:
     scene_logits: torch.Tensor
 
 
-def cross_validate(
+def validate_fold(
     material: Material,
     make: Callable[[], nn.Module],
     settings: TrainSettings,
     *,
     seed: int,
-    n_asked: int,
-    say: Callable[[str], None],
+    fold: int,
 ) -> Held:
-    """Train once a fold, without the fold's clips and its share of the scenes; ask about these.
+    """Train without a fold's clips and its share of the scenes; ask about these.
 
-    Only the first ``n_asked`` folds are asked about, since each costs a training. Stills with
-    actions are learnt from in every fold: they share no source with the clips.
+    Stills with actions are learnt from in every fold: they share no source with the clips.
     """
     clips, stills = material.clips, material.stills
-    is_clip = material.marks(clips, lambda file: file.dataset == "clips")
-    has_scene = stills.scene >= 0
     still_fold, clip_fold = material.fold_of_file[stills.file], material.fold_of_file[clips.file]
-    collected: list[Held] = []
-    for fold in range(n_asked):
-        still_held = has_scene & (still_fold == fold)
-        torch.manual_seed(seed + fold)
-        network = train(
-            make(),
-            stills.take((still_fold >= 0) & ~still_held),
-            clips.take(clip_fold != fold),
-            n_scenes=len(material.labels.scenes),
-            settings=settings,
-            seed=seed + fold,
-        )
-        asked, seen = clips.take((clip_fold == fold) & is_clip), stills.take(still_held)
-        collected.append(
-            Held(
-                clips=asked,
-                logits=predict(network, asked),
-                silent_logits=predict(network, asked, with_audio=False),
-                scenes=seen.scene,
-                scene_logits=predict(network, seen)[SCENE],
-            )
-        )
-        found = agreement(collected[-1].logits[ACTION], asked)
-        say(f"fold {fold}: agreement top-1 {found.top1:.3f}, in the top 5 {found.top5:.3f}")
+    still_held = (stills.scene >= 0) & (still_fold == fold)
+    torch.manual_seed(seed + fold)
+    network = train(
+        make(),
+        stills.take((still_fold >= 0) & ~still_held),
+        clips.take(clip_fold != fold),
+        settings=settings,
+        seed=seed + fold,
+    )
+    asked, seen = clips.take(clip_fold == fold), stills.take(still_held)
     return Held(
-        clips=joined([held.clips for held in collected]),
-        logits=_joined_logits([held.logits for held in collected]),
-        silent_logits=_joined_logits([held.silent_logits for held in collected]),
-        scenes=torch.cat([held.scenes for held in collected]),
-        scene_logits=torch.cat([held.scene_logits for held in collected]),
+        clips=asked,
+        logits=predict(network, asked),
+        silent_logits=predict(network, asked, with_audio=False),
+        scenes=seen.scene,
+        scene_logits=predict(network, seen)[SCENE],
+    )
+
+
+def joined_folds(folds: list[Held]) -> Held:
+    """What was said of all folds' samples."""
+    return Held(
+        clips=joined([held.clips for held in folds]),
+        logits=_joined_logits([held.logits for held in folds]),
+        silent_logits=_joined_logits([held.silent_logits for held in folds]),
+        scenes=torch.cat([held.scenes for held in folds]),
+        scene_logits=torch.cat([held.scene_logits for held in folds]),
     )
 
 

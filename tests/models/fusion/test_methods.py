@@ -310,6 +310,12 @@ def test_unknown_size_is_refused_with_those_allowed():
         build_fusion("late", visual_dim=2, audio_dim=2, tasks=TASKS, width=3)
 
 
+def test_width_that_the_heads_cannot_share_is_refused():
+    with pytest.raises(FusionError, match="width 30 cannot be shared by 4 heads"):
+        build_fusion("bottleneck", visual_dim=2, audio_dim=2, tasks=TASKS, dim=30, n_heads=4)
+    build_fusion("gated", visual_dim=2, audio_dim=2, tasks=TASKS, dim=30, n_heads=4)
+
+
 @pytest.mark.parametrize("task", ["", "a.b", "keys", "forward"])
 def test_task_name_that_torch_cannot_hold_is_refused(task):
     with pytest.raises(FusionError, match="cannot be called"):

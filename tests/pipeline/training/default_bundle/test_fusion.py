@@ -21,9 +21,8 @@ from sightsound.pipeline.training.default_bundle.fusion import task_losses, trai
 from sightsound.pipeline.training.default_bundle.measure import (
     accuracy,
     agreement,
-    deal_folds,
-    merge_look_alikes,
     predict,
+    scene_agreement,
 )
 from sightsound.pipeline.training.default_bundle.recipe import load_recipe
 from sightsound.pipeline.training.default_bundle.samples import Samples
@@ -66,6 +65,7 @@ def make_samples(n: int, *, is_still: bool, seed: int = 0) -> Samples:
         teacher_mask=(torch.arange(n_teacher) < teacher_count[:, None]) & ~has_scene[:, None],
         actions=torch.zeros((n, N_ACTIONS), dtype=torch.bool),
         scene=torch.where(has_scene, scene, -1),
+        places=torch.zeros((n, N_SCENES)).half(),
         weight=torch.ones(n),
         file=number,
     )
@@ -88,7 +88,6 @@ def draw(samples: Samples, *, settings: TrainSettings = SETTINGS, seed: int = 0)
         torch.arange(len(samples)),
         settings=settings,
         spread=torch.ones(VISUAL_DIM),
-        n_scenes=N_SCENES,
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -184,15 +183,32 @@ def test_a_teacher_that_says_nothing_makes_no_target():
     assert not target.any()
 
 
-def test_scene_targets_are_smoothed_one_hot_rows():
-    target, has_label = scene_targets(torch.tensor([1, -1]), 4, smoothing=0.2)
-    np.testing.assert_allclose(target, [[0.05, 0.85, 0.05, 0.05], [0] * 4], atol=1e-6)
-    assert has_label.tolist() == [1, 0]
+def test_true_scenes_are_smoothed_and_others_are_the_teachers_as_far_as_it_knows():
+    places = torch.tensor([[0.0, 0.3, 0.0, 0.1], [0.0, 0.3, 0.0, 0.1], [0.0] * 4])
+    target, weight = scene_targets(
+        torch.tensor([1, -1, -1]), places, smoothing=0.2, places_weight=0.5
+    )
+    np.testing.assert_allclose(
+        target, [[0.05, 0.85, 0.05, 0.05], [0, 0.75, 0, 0.25], [0] * 4], atol=1e-6
+    )
+    np.testing.assert_allclose(weight, [1, 0.2, 0], atol=1e-6)
+
+
+def test_agreement_on_scenes_leaves_aside_what_the_teacher_does_not_know():
+    samples = make_samples(4, is_still=False)
+    places = torch.zeros((4, 8))
+    places[:, 2] = 0.01  # Of all its places little, of those that both know the most.
+    samples = replace(samples, places=places.half())
+    logits = torch.zeros((4, 8))
+    logits[0, 2], logits[1] = 5.0, torch.tensor([9.0, 8, 0, 7, 6, 5, 1, 1])
+    logits[2, 0], logits[2, 2], logits[3, 2] = 9.0, 8.0, 1.0
+    found = scene_agreement(logits, samples)
+    assert (found.top1, found.top5, found.n_files) == (0.5, 0.75, 4)
 
 
 def test_a_separable_problem_is_learnt():
     stills, clips = make_samples(240, is_still=True), make_samples(120, is_still=False)
-    network = train(make_network(), stills, clips, n_scenes=N_SCENES, settings=SETTINGS, seed=1)
+    network = train(make_network(), stills, clips, settings=SETTINGS, seed=1)
     unseen = make_samples(60, is_still=False, seed=5)
     said = predict(network, unseen)
     assert accuracy_of(said["action"], torch.arange(60) % N_ACTIONS) > 0.95
@@ -210,9 +226,7 @@ def test_the_same_seed_gives_the_same_weights():
 
     def weights(seed: int) -> dict[str, torch.Tensor]:
         stills, clips = make_samples(40, is_still=True), make_samples(40, is_still=False)
-        network = train(
-            make_network(), stills, clips, n_scenes=N_SCENES, settings=settings, seed=seed
-        )
+        network = train(make_network(), stills, clips, settings=settings, seed=seed)
         return network.state_dict()
 
     first, again, other = weights(3), weights(3), weights(4)
@@ -245,28 +259,6 @@ def test_the_temperature_of_overconfident_logits_is_found():
     truth = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
     target = torch.nn.functional.one_hot(truth, 5).float()
     assert fit_temperature(3 * logits, target) == pytest.approx(3, rel=0.1)
-
-
-def test_folds_keep_groups_whole_and_are_of_a_size():
-    random = np.random.default_rng(0)
-    groups = random.integers(0, 40, 300).tolist()
-    groups += [40, 40]
-    folds = deal_folds(groups, [True] * 300 + [False] * 2, n_folds=5, seed=1)
-    for group in set(groups):
-        assert len({folds[i] for i, each in enumerate(groups) if each == group}) == 1
-    assert folds[300:].tolist() == [-1, -1]
-    sizes = np.bincount(folds[:300])
-    assert sizes.max() - sizes.min() < 20
-
-
-def test_sources_with_the_same_clip_are_one_group():
-    random = np.random.default_rng(0)
-    looks = random.normal(size=(6, 32)).astype(np.float32)
-    looks[4] = looks[0] * 1.1
-    numbers = merge_look_alikes(["a", "a", "b", "c", "d", "c"], looks, least_cosine=0.95)
-    assert numbers[0] == numbers[1] == numbers[4]
-    assert len({numbers[0], numbers[2], numbers[3]}) == 3
-    assert numbers[3] == numbers[5]
 
 
 def test_an_alteration_is_repeatable_and_lies_within_the_picture():
