@@ -59,12 +59,16 @@ def evaluate(
     folds: Annotated[
         int | None,
         typer.Option(
-            "--folds", min=2, help="Cross-validate a recipe instead of a model.", metavar="K"
+            "--folds", min=2, help="Cross-validate recipes instead of models.", metavar="K"
         ),
     ] = None,
     recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="What --folds trains, as train --config.", metavar="FILE"),
+        list[Path] | None,
+        typer.Option(
+            "--recipe",
+            help="What --folds trains, as train --config; several are compared.",
+            metavar="FILE",
+        ),
     ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for intervals.", metavar="N")
@@ -90,7 +94,7 @@ def evaluate(
     """
     if folds is not None and model:
         stop("--folds trains models of its own: leave out --model.", EXIT_WRONG_USAGE)
-    if folds is None and (recipe is not None or features is not None):
+    if folds is None and (recipe or features is not None):
         stop("--recipe and --features belong to --folds: give it, too.", EXIT_WRONG_USAGE)
     columns: dict[str, str | None] = {}
     for entry in task or []:
@@ -123,12 +127,19 @@ def evaluate(
         n_resamples=bootstrap,
         seed=seed,
         n_folds=folds,
-        recipe=recipe,
+        recipes=tuple(recipe or ()),
         features=features,
     )
     try:
         evaluation = run(options, loaded, say=lambda text: typer.echo(text, err=True))
-    except (DataError, RecipeError, BundleError, FusionError, UnknownBackboneError) as error:
+    except (
+        ConfigError,
+        DataError,
+        RecipeError,
+        BundleError,
+        FusionError,
+        UnknownBackboneError,
+    ) as error:
         stop(str(error), EXIT_WRONG_USAGE)
     except (ModelError, WorkersDieError) as error:
         stop(str(error), EXIT_RUN_FAILED)
@@ -143,11 +154,10 @@ def evaluate(
 def _show(evaluation: Evaluation, out: Path) -> int:
     """The headline scores on standard output; how many samples were left out."""
     from sightsound.pipeline.evaluation.cells import plain_text
-    from sightsound.pipeline.evaluation.tables import comparisons, overview
+    from sightsound.pipeline.evaluation.tables import all_senses, comparisons, overview
 
-    sys.stdout.write(plain_text(overview(evaluation)))
-    if evaluation.comparisons:
-        sys.stdout.write("\n" + plain_text(comparisons(evaluation.comparisons)))
+    tables = (overview(evaluation), all_senses(evaluation), comparisons(evaluation.comparisons))
+    sys.stdout.write("\n".join(plain_text(table) for table in tables if table.rows))
     n_left_out = 0
     for model in evaluation.models:
         for name, report in model.tasks.items():

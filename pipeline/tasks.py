@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightsound.models.bundle import load_bundle
+from sightsound.pipeline.answerable import check_answerable
 from sightsound.pipeline.config import Config, WorkerConfig
 from sightsound.pipeline.decoding import DecodedSlice, decode_slice, make_decode, make_grid
 from sightsound.pipeline.slices import SliceRunner
@@ -78,7 +79,7 @@ class TaskHandler:
             if isinstance(task, InspectTask):
                 return self._inspect(task)
             if isinstance(task, DecodeTask):
-                decode = make_decode(self._bundle)
+                decode = make_decode(self._config, self._bundle)
                 return decode_slice(decode, task.info, task.plan, task.piece, on_progress=alive)
             if self._runner is None:
                 self._runner = SliceRunner(self._config)
@@ -91,7 +92,7 @@ class TaskHandler:
             raise file_error(path, stage_of(task), error) from error
 
     def _inspect(self, task: InspectTask) -> tuple[MediaInfo, VideoPlan]:
-        plan = Plan(
+        make_plan = Plan(
             make_grid(self._config, self._bundle),
             slice_s=self._config.workers.slice_s,
             min_slices=task.min_slices,
@@ -99,7 +100,9 @@ class TaskHandler:
         )
         limits = self._config.limits.media_limits()
         info = Probe(limits=limits, audio_track=self._config.streams.audio_track)(task.path)
-        return info, plan(info)
+        plan = make_plan(info)
+        check_answerable(self._bundle, plan, task.path)
+        return info, plan
 
 
 def make_handler(config: Config) -> Handler:

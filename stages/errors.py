@@ -21,6 +21,8 @@ ErrorCode = Literal[
     "not_allowed",
     "too_large",
     "no_packets",
+    "no_sound",
+    "no_picture",
     "nothing_decoded",
     "damaged",
     "truncated",
@@ -82,3 +84,14 @@ class PlanMismatchError(Exception):
 
     Not an error of the video: the slice is decoded again in full.
     """
+
+
+class DecoderUnavailableError(Exception):
+    """A decoder cannot be used on this machine: ``reason`` says why, ``remedy`` what to do."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason, self.remedy = reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.remedy}."

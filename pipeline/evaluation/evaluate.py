@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,16 +26,17 @@ from sightsound.pipeline.evaluation.selection import (
     choose_samples,
     model_names,
     part_of,
+    recipe_names,
     short_names,
 )
 from sightsound.pipeline.evaluation.senses import part_scores, sense_losses
 from sightsound.pipeline.prepare import prepare
 from sightsound.pipeline.training.dataset import read_dataset
-from sightsound.pipeline.training.records import DataError, Dataset
+from sightsound.pipeline.training.recipe import load_recipe
+from sightsound.pipeline.training.records import Dataset
 
 _PROGRESS_EVERY_S = 5.0
 _VERSIONED = ("sightsound", "torch", "openvino", "av", "scikit-learn", "torchmetrics", "numpy")
-_MOST_NAMED = 20
 
 Say = Callable[[str], None]
 
@@ -46,8 +47,8 @@ class EvaluateOptions:
 
     ``tasks`` maps columns of the data to tasks of the bundles, or to nothing where the name or
     the labels decide; empty takes the usual columns. ``split`` None is the split test where the
-    data has one, else every row. With ``n_folds`` it is ``recipe`` that is evaluated, and every
-    row counts unless a split is given.
+    data has one, else every row. With ``n_folds`` it is ``recipes`` that are evaluated (none: the
+    default one), on the same folds, and every row counts unless a split is given.
     """
 
     data: Path
@@ -58,7 +59,7 @@ class EvaluateOptions:
     n_resamples: int = 1000
     seed: int = 0
     n_folds: int | None = None
-    recipe: Path | None = None
+    recipes: tuple[Path, ...] = ()
     features: Path | None = None
 
 
@@ -83,7 +84,7 @@ def evaluate(options: EvaluateOptions, config: Config, *, say: Say) -> Evaluatio
             chosen, [names[n] for n in samples], options, config, say
         )
     else:
-        reports, predictions = _evaluate_recipe(dataset, names, samples, options, say)
+        reports, predictions = _evaluate_recipes(dataset, names, samples, options, say)
     say("Scoring ...")
     evaluation = Evaluation(
         data=str(options.data),
@@ -141,72 +142,45 @@ def _evaluate_models(
     return reports, predictions
 
 
-def _evaluate_recipe(
+def _evaluate_recipes(
     dataset: Dataset,
     names: Sequence[str],
     samples: Sequence[int],
     options: EvaluateOptions,
     say: Say,
 ) -> tuple[list[ModelReport], dict[str, dict[str, TaskPredictions]]]:
-    """The report of a cross-validation, as that of one model."""
+    """Every recipe's report, as that of a model, on the same folds; the predictions likewise."""
     from sightsound.models.cache import cache_folder
-    from sightsound.pipeline.evaluation.folds import cross_validate, make_folds
-    from sightsound.pipeline.training.extract import extract_features
-    from sightsound.pipeline.training.recipe import load_recipe
+    from sightsound.pipeline.evaluation.recipe_run import check_recipes, run_recipe
 
     assert options.n_folds is not None
-    recipe = load_recipe(options.recipe)
-    if recipe.teacher is not None:
-        raise DataError(
-            "The recipe learns from a teacher, whose answers are not known to be true: take "
-            "teacher out of the recipe to cross-validate it."
+    recipes = {"default recipe": load_recipe()}
+    if options.recipes:
+        recipes = {name: load_recipe(path) for name, path in recipe_names(options.recipes).items()}
+    check_recipes(recipes, dataset, samples, n_folds=options.n_folds, seed=options.seed)
+    reports = []
+    predictions: dict[str, dict[str, TaskPredictions]] = {t.name: {} for t in dataset.tasks}
+    for name, recipe in recipes.items():
+        made = run_recipe(
+            recipe,
+            dataset,
+            names,
+            samples,
+            n_folds=options.n_folds,
+            seed=options.seed,
+            cache=options.features or cache_folder() / "features",
+            say=_named(name, say),
         )
-    make_folds(dataset, samples, n_folds=options.n_folds, seed=options.seed)
-    features = extract_features(
-        dataset,
-        recipe,
-        cache=options.features or cache_folder() / "features",
-        n_processes=Config().worker_count(),
-        on_progress=say,
-    )
-    made = cross_validate(
-        recipe,
-        dataset,
-        features,
-        samples=samples,
-        n_folds=options.n_folds,
-        seed=options.seed,
-        on_progress=say,
-    )
-    called = {sample.name: names[n] for n, sample in enumerate(dataset.samples)}
-    failed = [n for n in samples if dataset.samples[n].name in features.failed]
-    left_out: tuple[LeftOut, ...] = ()
-    if failed:
-        left_out = (
-            LeftOut(
-                reason="they gave no features: "
-                + next(iter(features.failed.values())).removesuffix("."),
-                n_samples=len(failed),
-                samples=tuple(names[n] for n in failed[:_MOST_NAMED]),
-            ),
-        )
-    name = options.recipe.stem if options.recipe else "default recipe"
-    tasks, predictions = {}, {}
-    for task in made.by_senses["both"]:
-        by_senses: dict[Senses, TaskPredictions] = {
-            senses: replace(found[task], samples=tuple(called[s] for s in found[task].samples))
-            for senses, found in made.by_senses.items()
-            if task in found and _uses(recipe, senses)
-        }
-        tasks[task] = _task_report(by_senses, task, left_out, options)
-        predictions[task] = {name: by_senses["both"]}
-    report = ModelReport(name=name, model_id="", tasks=tasks, folds=made.report)
-    return [report], predictions
+        tasks = {}
+        for task, by_senses in made.by_task.items():
+            tasks[task] = _task_report(by_senses, task, made.left_out, options)
+            predictions[task][name] = by_senses["both"]
+        reports.append(ModelReport(name=name, model_id="", tasks=tasks, folds=made.folds))
+    return reports, predictions
 
 
-def _uses(recipe: Any, senses: Senses) -> bool:
-    """Whether the recipe's network can answer from these senses alone."""
-    return senses == "both" or recipe.fusion.method not in {"visual", "audio"} - {senses}
+def _named(name: str, say: Say) -> Say:
+    return lambda text: say(f"{name}: {text}")
 
 
 def _task_report(
@@ -246,9 +220,10 @@ def _progress(what: str, say: Say) -> Callable[[int, int], None]:
 def _conditions(
     options: EvaluateOptions, config: Config, split: str | None, n_samples: int
 ) -> dict[str, Any]:
-    what: dict[str, Any] = {"models": list(options.models)}
+    what: dict[str, Any] = {"models": ", ".join(options.models)}
     if options.n_folds is not None:
-        what = {"recipe": str(options.recipe or "default"), "folds": options.n_folds}
+        recipes = [str(path) for path in options.recipes] or ["default"]
+        what = {"recipes": ", ".join(recipes), "folds": options.n_folds}
     else:
         what["windows"] = f"{config.window.length_s:g} s every {config.window.hop_s:g} s"
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from sightsound.pipeline.training.fit import FittedModel, fit, predict
 from sightsound.pipeline.training.recipe import Recipe
 from sightsound.pipeline.training.records import DataError, Dataset
 from sightsound.pipeline.training.splits import Fold, deal_folds, validation_folds
+from sightsound.pipeline.training.validate import join
 
 _WAYS: dict[Senses, tuple[bool, bool]] = {
     "both": (True, True),
@@ -105,7 +105,7 @@ def cross_validate(
             spread=_spread(reports),
         ),
         by_senses={
-            senses: {name: joined(parts) for name, parts in tasks.items()}
+            senses: {name: join(parts) for name, parts in tasks.items()}
             for senses, tasks in pooled.items()
         },
     )
@@ -135,7 +135,6 @@ def ask(
     fitted: FittedModel, dataset: Dataset, features: Features, *, samples: Sequence[int]
 ) -> dict[Senses, dict[str, TaskPredictions]]:
     """What a model says of samples, with both senses and with each alone, by task."""
-    is_seen = {dataset.samples[n].name: _has_visual(dataset, features, n) for n in samples}
     answers: dict[Senses, dict[str, TaskPredictions]] = {}
     for senses, (with_visual, with_audio) in _WAYS.items():
         found = predict(
@@ -147,42 +146,8 @@ def ask(
             with_visual=with_visual,
             with_audio=with_audio,
         )
-        answers[senses] = {
-            name: replace(each, has_visual=np.array([is_seen[s] for s in each.samples], dtype=bool))
-            for name, each in found.items()
-            if each.samples
-        }
+        answers[senses] = {name: each for name, each in found.items() if each.samples}
     return answers
-
-
-def joined(parts: Sequence[TaskPredictions]) -> TaskPredictions:
-    """The rows of all parts, one after the other."""
-    return replace(
-        parts[0],
-        probabilities=np.concatenate([part.probabilities for part in parts]),
-        truth=np.concatenate([part.truth for part in parts]),
-        samples=tuple(sample for part in parts for sample in part.samples),
-        groups=tuple(group for part in parts for group in part.groups),
-        has_audio=np.concatenate([part.has_audio for part in parts]),
-        has_visual=np.concatenate(
-            [
-                np.ones(len(part.samples), dtype=bool)
-                if part.has_visual is None
-                else part.has_visual
-                for part in parts
-            ]
-        ),
-    )
-
-
-def _has_visual(dataset: Dataset, features: Features, number: int) -> bool:
-    sample = dataset.samples[number]
-    source = features.files.get(sample.path)
-    if source is None or not source.visual:
-        return False
-    times_s = source.visual[0].times_s
-    end_s = math.inf if sample.end_s is None else sample.end_s
-    return bool(((times_s >= sample.start_s) & (times_s < end_s)).any())
 
 
 def _scores(predictions: TaskPredictions) -> dict[str, float]:

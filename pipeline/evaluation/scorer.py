@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sightsound.models.bundle import load_bundle
 from sightsound.models.engines.base import create_engine
 from sightsound.pipeline.config import Config
-from sightsound.pipeline.decoding import StageClock, make_grid
+from sightsound.pipeline.decoding import StageClock
 from sightsound.pipeline.evaluation.records import SENSES, Senses
 from sightsound.pipeline.evaluation.tokens import TokenReader
 from sightsound.pipeline.evaluation.window_fusion import WindowFusion
@@ -62,13 +61,12 @@ class Scorer:
     """ScoreTask -> FileScores. Loads the networks once."""
 
     def __init__(self, config: Config) -> None:
-        self._bundle = load_bundle(config.model)
-        self._grid = make_grid(config, self._bundle)
+        self._reader = TokenReader(config)
+        self._bundle, self._grid = self._reader.bundle, self._reader.grid
         self._limits = config.limits.media_limits()
         self._audio_track = config.streams.audio_track
         self._plan = Plan(self._grid, slice_s=config.workers.slice_s)
         engine = create_engine(config.engine_options())
-        self._reader = TokenReader(self._bundle, engine, self._grid)
         self._fusion = WindowFusion(self._bundle, engine, self._grid)
 
     def __call__(self, task: ScoreTask, alive: Callable[[], None]) -> FileScores:
@@ -81,8 +79,7 @@ class Scorer:
         plan = self._plan(info)
         clock = StageClock()
         pieces = [piece for piece in plan.slices if _overlaps(piece, task.spans)]
-        parts = [self._reader(info, plan, piece, clock, alive) for piece in pieces]
-        tokens = _joined(parts)
+        tokens = self._reader.read(info, plan, pieces, clock, alive)
         with clock("fuse"):
             spans = tuple(self._span(plan, span, tokens) for span in task.spans)
         return FileScores(
@@ -126,22 +123,6 @@ def _overlaps(piece: Slice, spans: Sequence[tuple[float, float | None]]) -> bool
     return any(
         span[0] < end_s and (math.inf if span[1] is None else span[1]) > start_s for span in spans
     )
-
-
-def _joined(parts: Sequence[Mapping[str, Tokens]]) -> dict[str, Tokens]:
-    """Tokens of all slices in order of time; those that two slices share once."""
-    joined = {}
-    for name in dict.fromkeys(name for part in parts for name in part):
-        found = [part[name] for part in parts if name in part]
-        times_s = np.concatenate([tokens.times_s for tokens in found])
-        _, kept = np.unique(times_s, return_index=True)
-        logits = [tokens.logits for tokens in found if tokens.logits is not None]
-        joined[name] = Tokens(
-            times_s=times_s[kept],
-            embeddings=np.concatenate([tokens.embeddings for tokens in found])[kept],
-            logits=np.concatenate(logits)[kept] if logits else None,
-        )
-    return joined
 
 
 def _between(tokens: Mapping[str, Tokens], start_s: float, end_s: float) -> dict[str, Tokens]:

@@ -67,8 +67,23 @@ def model_names(models: Sequence[str]) -> dict[str, str]:
     Raises:
         DataError: two are the same.
     """
-    short = [Path(model).name or model for model in models]
-    names = [s if short.count(s) == 1 else m for s, m in zip(short, models, strict=True)]
+    return _distinct([Path(model).name or model for model in models], models, option="--model")
+
+
+def recipe_names(recipes: Sequence[Path]) -> dict[str, Path]:
+    """Short names of recipes that differ: the file's, or as much of its path as it takes.
+
+    Raises:
+        DataError: two are the same.
+    """
+    names = _distinct(
+        [recipe.stem for recipe in recipes], [str(recipe) for recipe in recipes], option="--recipe"
+    )
+    return {name: Path(text) for name, text in names.items()}
+
+
+def _distinct(short: Sequence[str], given: Sequence[str], *, option: str) -> dict[str, str]:
+    names = [s if short.count(s) == 1 else whole for s, whole in zip(short, given, strict=True)]
     if len(set(names)) < len(names):
-        raise DataError("A model is named twice: give each --model once.")
-    return dict(zip(names, models, strict=True))
+        raise DataError(f"A {option.removeprefix('--')} is named twice: give each {option} once.")
+    return dict(zip(names, given, strict=True))

@@ -17,6 +17,7 @@ from sightsound.pipeline.evaluation.results import (
     FoldReport,
     ModelReport,
     PairComparison,
+    SenseLoss,
     TaskReport,
 )
 
@@ -26,6 +27,7 @@ _SCORES = {
     "macro_f1": "macro F1",
     "mean_average_precision": "mAP",
 }
+_SENSE_HEAD = ("left out", "samples", "score", "from both", "from the other", "lost")
 
 
 def overview(evaluation: Evaluation) -> Table:
@@ -112,22 +114,37 @@ def senses(report: TaskReport) -> Table:
     """What goes with each sense."""
     return Table(
         caption="Without one sense",
-        head=("left out", "samples", "score", "from both", "from the other", "lost", "note"),
+        head=(*_SENSE_HEAD, "note"),
+        rows=tuple((*_sense_cells(loss), loss.note) for loss in report.senses),
+        note="Over the samples that have both picture and sound, labelled again with one masked.",
+    )
+
+
+def all_senses(evaluation: Evaluation) -> Table:
+    """What goes with each sense, a row for each model, task and sense."""
+    return Table(
+        caption="Without one sense",
+        head=("model", "task", *_SENSE_HEAD),
         rows=tuple(
-            (
-                loss.left_out,
-                str(loss.n_samples),
-                _SCORES[loss.measure],
-                number(loss.complete),
-                number(loss.reduced),
-                "–"
-                if loss.loss is None
-                else f"{loss.loss:+.3f} {interval_text(loss.interval, signed=True)}".strip(),
-                loss.note,
-            )
+            (model.name, task, *_sense_cells(loss))
+            for model in evaluation.models
+            for task, report in model.tasks.items()
             for loss in report.senses
         ),
-        note="Over the samples that have both picture and sound, labelled again with one masked.",
+    )
+
+
+def _sense_cells(loss: SenseLoss) -> tuple[str, ...]:
+    lost = "–"
+    if loss.loss is not None:
+        lost = f"{loss.loss:+.3f} {interval_text(loss.interval, signed=True)}".strip()
+    return (
+        loss.left_out,
+        str(loss.n_samples),
+        _SCORES[loss.measure],
+        number(loss.complete),
+        number(loss.reduced),
+        lost,
     )
 
 

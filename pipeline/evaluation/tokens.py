@@ -2,104 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from sightsound.models.backbones.base import AudioBackbone
-from sightsound.models.bundle import Bundle
-from sightsound.models.engines.base import Engine, LoadedNetwork
-from sightsound.pipeline.decoding import StageClock, make_decode
-from sightsound.pipeline.slices import listen
-from sightsound.stages.errors import PlanMismatchError
-from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
-from sightsound.stages.frames import DecodeReport
-from sightsound.stages.plan import Grid
-from sightsound.stages.records import DecodedFrame, MediaInfo, Slice, Tokens, VideoPlan
-from sightsound.stages.spectrogram import Spectrogram
+import numpy as np
+
+from sightsound.pipeline.config import Config
+from sightsound.pipeline.decoding import StageClock
+from sightsound.pipeline.slices import SliceRunner
+from sightsound.stages.features import TokenBuffer
+from sightsound.stages.records import MediaInfo, Slice, Tokens, VideoPlan, Window, WindowScores
 
 
-class TokenReader:
-    """(MediaInfo, VideoPlan, Slice) -> Tokens by backbone. Loads the backbones once."""
+class TokenReader(SliceRunner):
+    """A :class:`SliceRunner` that keeps the tokens of a file instead of scoring its windows."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, grid: Grid) -> None:
-        self._grid = grid
-        self._decode = make_decode(bundle)
-        self._visual = [(each, engine.load(each.network())) for each in bundle.visual]
-        self._audio: list[tuple[AudioBackbone, LoadedNetwork, LoadedNetwork]] = [
-            (each, engine.load(each.front_end()), engine.load(each.network()))
-            for each in bundle.audio
-        ]
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._kept: dict[int, dict[str, Tokens]] = {}
 
-    def __call__(
+    def read(
         self,
         info: MediaInfo,
         plan: VideoPlan,
-        piece: Slice,
+        pieces: Sequence[Slice],
         clock: StageClock,
         alive: Callable[[], None],
     ) -> dict[str, Tokens]:
-        """The tokens inside the slice's windows, by backbone; none of a sense that is not there.
+        """The tokens inside some slices, by backbone; none of a sense that is not there.
 
         Raises:
             StageError: the file can no longer be read.
         """
-        try:
-            return self._read(info, plan, piece, clock, alive, in_full=False)
-        except PlanMismatchError:
-            return self._read(info, plan, piece, clock, alive, in_full=True)
+        self._kept = {}
+        for piece in pieces:
+            for stage, seconds in self(info, plan, piece, on_progress=alive).stage_s.items():
+                clock.add(stage, seconds)
+        return _joined(list(self._kept.values()))
 
-    def _read(
-        self,
-        info: MediaInfo,
-        plan: VideoPlan,
-        piece: Slice,
-        clock: StageClock,
-        alive: Callable[[], None],
-        *,
-        in_full: bool,
-    ) -> dict[str, Tokens]:
-        seen = []
-        if plan.video_span_s is not None:
-            seen = [VisualFeatures(each, net, fps=self._grid.fps) for each, net in self._visual]
-        heard = self._listeners(plan, piece)
-        events = self._decode(
-            info, plan, piece, in_full=in_full, report=DecodeReport(), on_progress=alive
+    def fuse(
+        self, window: Window, buffers: Mapping[str, TokenBuffer], *, corrupt: bool
+    ) -> WindowScores:
+        """Keep the tokens of a window, in place of what a first pass over it had."""
+        found = {
+            name: buffer.between(window.start_s, window.end_s) for name, buffer in buffers.items()
+        }
+        self._kept[window.index] = {
+            name: tokens for name, tokens in found.items() if tokens is not None
+        }
+        return WindowScores(
+            window=window, has_video=False, has_audio=False, corrupt=corrupt, tasks={}
         )
-        while True:
-            with clock("decode"):
-                event = next(events, None)
-            if event is None:
-                break
-            if isinstance(event, DecodedFrame):
-                with clock("features"):
-                    for looking in seen:
-                        looking.add(event)
-            else:
-                for spectrogram, listening in heard:
-                    listen(spectrogram(event), listening, clock)
-        with clock("features"):
-            for looking in seen:
-                looking.finish()
-        for spectrogram, listening in heard:
-            listen(spectrogram.finish(), listening, clock)
-        buffers: dict[str, TokenBuffer] = {each.backbone.name: each.tokens for each in seen}
-        buffers |= {listening.backbone.name: listening.tokens for _, listening in heard}
-        start_s, end_s = piece.windows[0].start_s, piece.windows[-1].end_s
-        found = {name: buffer.between(start_s, end_s) for name, buffer in buffers.items()}
-        return {name: tokens for name, tokens in found.items() if tokens is not None}
 
-    def _listeners(self, plan: VideoPlan, piece: Slice) -> list[tuple[Spectrogram, AudioFeatures]]:
-        if plan.audio_span_s is None:
-            return []
-        return [
-            (
-                Spectrogram(
-                    front_end,
-                    backbone.log_mel,
-                    start_s=piece.windows[0].start_s,
-                    end_s=piece.windows[-1].end_s,
-                    sound_span_s=plan.audio_span_s,
-                ),
-                AudioFeatures(backbone, network),
-            )
-            for backbone, front_end, network in self._audio
-        ]
+
+def _joined(parts: Sequence[Mapping[str, Tokens]]) -> dict[str, Tokens]:
+    """Tokens of all windows in order of time; those that two windows share once."""
+    joined = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        found = [part[name] for part in parts if name in part]
+        times_s = np.concatenate([tokens.times_s for tokens in found])
+        _, kept = np.unique(times_s, return_index=True)
+        logits = [tokens.logits for tokens in found if tokens.logits is not None]
+        joined[name] = Tokens(
+            times_s=times_s[kept],
+            embeddings=np.concatenate([tokens.embeddings for tokens in found])[kept],
+            logits=np.concatenate(logits)[kept] if logits else None,
+        )
+    return joined

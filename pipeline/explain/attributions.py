@@ -5,6 +5,12 @@ gradient of the score, averaged over the straight line from a baseline to the in
 difference. Their axiom of completeness says that the attributions add up to the score of the
 input minus that of the baseline; how far a sum over steps is from it is measured and stated.
 
+A token's attribution is divided over the regions of what it was made of by the chain rule for
+multipliers (Shrikumar, Greenside and Kundaje 2017, arXiv:1704.02685, section 3.4): integrated
+gradients of the token's numbers, each times how much the score moved with it. Regions so add up
+to the weight of their moment. Following all patches to silence at once instead lets whichever
+speaks up first on the way take the whole of a pooled score, however faint it is in the end.
+
 The baseline is nothing to see and nothing to hear: a uniform grey picture and silence, as the
 backbones describe them. A region as grey as the baseline can therefore get no attribution.
 """
@@ -61,10 +67,18 @@ class Completeness:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenWeights:
-    """How much each token of one source moved the score: ``weights`` (n,) at ``times_s`` (n,)."""
+    """How much each token of one source moved the score, at ``times_s`` (n,).
+
+    ``parts`` (n, d) is how much by each of its numbers.
+    """
 
     source: Source
-    weights: NDArray[np.float64]
+    parts: NDArray[np.float64]
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """How much by all of them, (n,)."""
+        return np.asarray(self.parts.sum(axis=1))
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -79,8 +93,7 @@ class Regions:
     ``tokens`` (k,) says of which tokens. ``cells`` is (k, clip_frames, rows, columns) over
     pictures, top row first, or (k, times, bands) over log-mel, lowest band first. A cell is the
     sum over the channels of a place in the feature map, or over its part of the log-mel, so
-    that all cells add up to what ``completeness`` says. The tokens
-    that are not among ``tokens``, and the other sense, stay as they are.
+    that the cells of a token add up to its weight, as far as ``completeness`` says.
     """
 
     source: Source
@@ -107,13 +120,13 @@ def attribute(
     """
     tokens, completeness = token_weights(score, label=label)
     regions = []
-    for number, found in enumerate(tokens):
+    for found in tokens:
         seen = found.source.sense == "visual"
         on_progress("pictures" if seen else "spectrogram")
         # Frames by how much they speak for the label; of sound, which is cheaper, all patches.
         order = np.argsort(-found.weights, kind="stable")
         chosen = np.sort(order[:_N_PICTURES]) if seen else np.arange(found.source.n_tokens)
-        regions.append(region_weights(score, number, label=label, tokens=chosen))
+        regions.append(region_weights(found, tokens=chosen))
     return Attributions(tokens=tokens, completeness=completeness, regions=tuple(regions))
 
 
@@ -130,28 +143,24 @@ def token_weights(score: TaskScore, *, label: int) -> tuple[tuple[TokenWeights, 
         steps=_STEPS,
     )
     weights = tuple(
-        TokenWeights(source=source, weights=each.sum(axis=1))
-        for source, each in zip(sources, found, strict=True)
+        TokenWeights(source=source, parts=each) for source, each in zip(sources, found, strict=True)
     )
     return weights, completeness
 
 
-def region_weights(
-    score: TaskScore, number: int, *, label: int, tokens: NDArray[np.int64]
-) -> Regions:
-    """Integrated gradients with regard to regions of what some tokens of one source are made of.
+def region_weights(moved: TokenWeights, *, tokens: NDArray[np.int64]) -> Regions:
+    """The weights of some tokens of one source, divided over the regions of what they are made of.
 
     Log-mel patches are followed to the baseline themselves, pictures by the last feature map
     of the backbone.
 
     Args:
-        score: the task.
-        number: which of its sources.
-        label: an index into the task's labels.
-        tokens: (k,) which tokens are followed to the baseline.
+        moved: how much each token of the source moved the score.
+        tokens: (k,) which tokens are looked into.
     """
-    source = score.sources[number]
+    source = moved.source
     index = torch.from_numpy(tokens).to(source.outputs.device)
+    multipliers = torch.from_numpy(_multipliers(moved)[tokens]).to(source.outputs)
     run: Callable[[torch.Tensor], torch.Tensor] = source.run
     inputs, blank, steps = source.inputs[index], source.blank_input, _PATCH_STEPS
     if source.sense == "visual":
@@ -160,11 +169,8 @@ def region_weights(
         run = partial(feature_map.finish, output=source.output)
 
     def of_inputs(values: torch.Tensor) -> torch.Tensor:
-        n_rows = len(values)
-        changed = run(values.flatten(0, 1)).reshape(n_rows, len(tokens), -1)
-        outputs = [each.outputs.expand(n_rows, -1, -1) for each in score.sources]
-        outputs[number] = outputs[number].index_copy(1, index, changed)
-        return score.logits(outputs)[:, label]
+        numbers = run(values.flatten(0, 1)).reshape(len(values), len(tokens), -1)
+        return (numbers * multipliers).sum(dim=(1, 2))
 
     (found,), completeness = _integrate(
         of_inputs, inputs=[inputs], baselines=[blank.expand_as(inputs)], steps=steps
@@ -174,6 +180,17 @@ def region_weights(
     else:
         cells = _cells(found, rows=_CELL_FRAMES, columns=_CELL_BANDS)
     return Regions(source=source, tokens=tokens, cells=cells, completeness=completeness)
+
+
+def _multipliers(moved: TokenWeights) -> NDArray[np.float64]:
+    """How much the score moved with each number of each token, (n, d), by how far that moved."""
+    source = moved.source
+    change = (source.outputs - source.blank_output).double().cpu().numpy()
+    # What has not moved has moved nothing.
+    moves: NDArray[np.float64] = np.divide(
+        moved.parts, change, out=np.zeros_like(moved.parts), where=change != 0
+    )
+    return moves
 
 
 def _on_frames(maps: NDArray[np.float64], *, n_frames: int) -> NDArray[np.float64]:

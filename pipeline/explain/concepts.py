@@ -164,7 +164,7 @@ def _concept_runner(config: Config, bundle: Bundle) -> _ConceptRunner:
     manifest = {
         "format": FORMAT,
         "name": "concepts",
-        "fps": float(bundle.fps),
+        "fps": str(bundle.fps),
         "visual_backbones": [EFFICIENTNET_LITE0.name],
         "audio_backbones": [YAMNET.name],
         "tasks": {},

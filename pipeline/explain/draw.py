@@ -242,11 +242,19 @@ def _draw_foot(page: Page, explanation: Explanation) -> None:
         f"{_WORDS[found.source.sense]} {found.weights.sum():+.2f}"
         for found in explanation.attributions.tokens
     )
+    rough = [
+        _WORDS[each.source.sense]
+        for each in explanation.attributions.regions
+        if not each.completeness.holds
+    ]
+    doubt = f" Regions of the {' and the '.join(rough)} do not add up: they are rough." * bool(
+        rough
+    )
     page.text(
         f"Red speaks for the label, blue against it: integrated gradients of the "
         f"{explanation.quantity}, from {BASELINE}.\nWeights add up to {whole.total:+.2f} ({sums}); "
         f"they must to {whole.difference:+.2f}. Colours of pictures and of the spectrogram have a "
-        "scale each.",
+        f"scale each.{doubt}",
         down=0.2,
         size=10,
         color=QUIET,

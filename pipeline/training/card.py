@@ -121,7 +121,8 @@ def make_manifest(
     requires = required_senses(recipe, features)
     return {
         "name": name,
-        "fps": float(frame_rate(recipe, interval_s)),
+        # As text, since the decimals of a rate such as 1/3 never end.
+        "fps": str(frame_rate(recipe, interval_s)),
         "visual_backbones": [recipe.visual] if recipe.visual else [],
         "audio_backbones": [recipe.audio] if recipe.audio else [],
         "tasks": {

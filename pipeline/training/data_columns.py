@@ -6,9 +6,9 @@ Each error is one sentence with up to three examples.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from sightsound.pipeline.training.data_table import Table
 from sightsound.pipeline.training.records import DataError
@@ -94,14 +94,23 @@ def paths_of(table: Table) -> list[str]:
         lambda n, rows: f"{n} {rows_of(n)} without a path ({rows}): fill in or remove them.",
     )
     paths = [str(table.path.parent / text) for text in given]
-    is_file = {path: Path(path).is_file() for path in set(paths)}
+    # Not Path.is_file, which raises where a name is too long.
+    is_file = {path: os.path.isfile(path) for path in set(paths)}
+    remedy = f"paths are relative to {table.path.parent.absolute()}"
+    if not any(is_file.values()):
+        others = [name for name in table.columns if name != "path"]
+        remedy = next(
+            (
+                f"the files are in the column {name!r}, so rename that to 'path'"
+                for name in others
+                if os.path.isfile(table.path.parent / str(table.rows[0][name] or ""))
+            ),
+            remedy,
+        )
     complain(
         table,
         [i for i, path in enumerate(paths) if not is_file[path]],
-        lambda n, rows: (
-            f"{n} {rows_of(n)} whose file is missing ({rows}): paths are relative to "
-            f"{table.path.parent}."
-        ),
+        lambda n, rows: f"{n} {rows_of(n)} whose file is missing ({rows}): {remedy}.",
         show=lambda i: given[i],
     )
     return paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def _read_csv(path: Path) -> Table:
     if not lines or not any(field.strip() for field in lines[0]):
         raise DataError(f"{path} is empty: it needs a header with path and label, then rows.")
     columns = tuple(name.strip() for name in lines[0])
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    if twice:
+        raise DataError(f"{path} has two columns {twice[0]!r}: rename or remove one.")
     rows = []
     for number, fields in enumerate(lines[1:], start=_FIRST_ROW_CSV):
         if len(fields) > len(columns):

@@ -90,24 +90,22 @@ def read_dataset(
     )
 
 
-def check_trainable(dataset: Dataset) -> None:
-    """Check what training needs beyond what evaluation does.
+def check_trainable(dataset: Dataset, samples: Sequence[int]) -> None:
+    """Check what training on samples (by number) needs beyond what evaluation does.
 
     Raises:
         DataError: a class has a single sample or none to learn from, or there is one class.
     """
     for task in dataset.tasks:
         learnt: Counter[str] = Counter()
-        for sample in dataset.samples:
-            if sample.split != "test":
-                learnt.update(sample.labels.get(task.name, ()))
+        for number in samples:
+            learnt.update(dataset.samples[number].labels.get(task.name, ()))
         lonely = [label for label in task.labels if learnt[label] < 2]
         if lonely:
             plural = "label" if len(lonely) == 1 else "labels"
             raise DataError(
-                f"The task {task.name} has {len(lonely)} {plural} with fewer than two "
-                f"samples outside the test split ({some_of(map(repr, lonely))}): add samples or "
-                "remove the rows."
+                f"The task {task.name} has {len(lonely)} {plural} with fewer than two samples to "
+                f"learn from ({some_of(map(repr, lonely))}): add samples or remove the rows."
             )
         if task.kind == "single" and len(task.labels) < 2:
             raise DataError(

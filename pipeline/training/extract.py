@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sightsound.models.backbones import audio_backbone, visual_backbone
-from sightsound.models.backbones.base import AudioBackbone
+from sightsound.models.backbones.base import AudioBackbone, VisualBackbone
 from sightsound.models.bundle import TaskKind
 from sightsound.pipeline.training.backbones import find_backbone, teacher_task
 from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
@@ -148,6 +148,13 @@ def _teacher(recipe: Recipe) -> Teacher | None:
     )
 
 
+_FIND: Mapping[str, Callable[[str], VisualBackbone | AudioBackbone]] = {
+    "visual": visual_backbone,
+    "audio": audio_backbone,
+    "teacher": find_backbone,
+}
+
+
 def _extractions(recipe: Recipe, sense: str) -> Extraction | None:
     name = {
         "visual": recipe.visual,
@@ -156,7 +163,7 @@ def _extractions(recipe: Recipe, sense: str) -> Extraction | None:
     }[sense]
     if name is None:
         return None
-    backbone = find_backbone(name)
+    backbone = _FIND[sense](name)
     fps: Fraction | None = None
     if not isinstance(backbone, AudioBackbone):
         # A teacher that sees motion looks at its own rate, whatever the student's is.
@@ -208,10 +215,13 @@ def _problem(
     if source is None:
         return failed.get(Path(sample.path), f"{sample.path} gave no features.")
     end_s = math.inf if sample.end_s is None else sample.end_s
-    for variants in (source.visual, source.audio):
-        for each in variants[:1]:
-            if ((each.times_s >= sample.start_s) & (each.times_s < end_s)).any():
-                return None
+    asked = {"picture": source.visual[:1], "sound": source.audio[:1]}
+    for each in (*asked["picture"], *asked["sound"]):
+        if ((each.times_s >= sample.start_s) & (each.times_s < end_s)).any():
+            return None
+    if not any(len(each.times_s) for plain in asked.values() for each in plain):
+        lacking = " and no ".join(name for name, plain in asked.items() if plain)
+        return f"{sample.path} has no {lacking}, and the recipe learns from nothing else."
     return (
         f"{sample.name} has nothing to see or hear in its span: the file is "
         f"{source.duration_s:.1f} s long."

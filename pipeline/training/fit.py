@@ -193,6 +193,7 @@ def predict(
         network, dataset.tasks, windows, with_visual=with_visual, with_audio=with_audio
     )
     numbers = windows.sample.numpy()
+    has_visual = (windows.visual.count[:, 0] > 0).numpy()
     has_audio = (windows.audio.count[:, 0] > 0).numpy()
     predictions = {}
     for task in dataset.tasks:
@@ -211,6 +212,7 @@ def predict(
             samples=tuple(dataset.samples[n].name for n in rows),
             groups=tuple(dataset.samples[n].group for n in rows),
             has_audio=np.array([has_audio[numbers == n].any() for n in rows], dtype=bool),
+            has_visual=np.array([has_visual[numbers == n].any() for n in rows], dtype=bool),
         )
     return predictions
 

@@ -7,7 +7,7 @@ goes on from a checkpoint therefore ends with the weights of one that was never 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,12 +100,27 @@ class Trained:
 def new_network(plan: Plan) -> nn.Module:
     """An untrained fusion, the same for the same seed."""
     torch.manual_seed(plan.seed)
+    return _build(plan.recipe, plan.tasks, visual_dim=plan.visual_dim, audio_dim=plan.audio_dim)
+
+
+def check_network(recipe: Recipe, tasks: Sequence[TaskLabels]) -> None:
+    """See that the fusion of a recipe can be built for these tasks, before anything is extracted.
+
+    Raises:
+        FusionError: a size or the name of a task cannot be used.
+    """
+    _build(recipe, tasks, visual_dim=1, audio_dim=1)
+
+
+def _build(
+    recipe: Recipe, tasks: Sequence[TaskLabels], *, visual_dim: int, audio_dim: int
+) -> nn.Module:
     return build_fusion(
-        plan.recipe.fusion.method,
-        visual_dim=plan.visual_dim,
-        audio_dim=plan.audio_dim,
-        tasks={task.name: len(task.labels) for task in plan.tasks},
-        **plan.recipe.fusion.sizes(),
+        recipe.fusion.method,
+        visual_dim=visual_dim,
+        audio_dim=audio_dim,
+        tasks={task.name: len(task.labels) for task in tasks},
+        **recipe.fusion.sizes(),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from sightsound.models.bundle import Sense
 from sightsound.models.fusion import FusionMethod
 from sightsound.pipeline.config import WindowConfig
 from sightsound.pipeline.settings import Section, SettingsError, explain, read_settings
@@ -19,6 +20,8 @@ Size = Annotated[int, Field(ge=1, le=8192)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 _DEFAULT_FPS = Fraction(2)
+# Large enough for 24000/1001 and its like.
+_LARGEST_DENOMINATOR = 1001
 
 
 class RecipeError(SettingsError):
@@ -164,12 +167,23 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def senses_of(recipe: Recipe) -> tuple[Sense, ...]:
+    """What the network answers from: the one sense of its method, or those with a backbone."""
+    senses: tuple[Sense, ...] = get_args(Sense)
+    if recipe.fusion.method in senses:
+        return tuple(sense for sense in senses if sense == recipe.fusion.method)
+    return tuple(sense for sense in senses if getattr(recipe, sense) is not None)
+
+
 def frame_rate(recipe: Recipe, frame_interval_s: float | None) -> Fraction:
-    """Pictures a second: the recipe's, the visual backbone's own, or 2."""
+    """Pictures a second: the recipe's, the visual backbone's own, or 2.
+
+    It is the nearest simple fraction: 15 for an interval of 1/15 s, 24000/1001 for 23.976024.
+    """
     if recipe.fps is not None:
-        return Fraction(str(recipe.fps))
+        return Fraction(recipe.fps).limit_denominator(_LARGEST_DENOMINATOR)
     if frame_interval_s is not None:
-        return 1 / Fraction(str(frame_interval_s))
+        return Fraction(1 / frame_interval_s).limit_denominator(_LARGEST_DENOMINATOR)
     return _DEFAULT_FPS
 
 

@@ -7,22 +7,20 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sightsound.models.bundle import MANIFEST_FILE
 from sightsound.pipeline.training.card import make_card, make_manifest, write_bundle
 from sightsound.pipeline.training.checkpoints import CheckpointFile, fingerprint
 from sightsound.pipeline.training.dataset import check_trainable, read_dataset
 from sightsound.pipeline.training.extract import Features, extract_features, with_teacher
-from sightsound.pipeline.training.fit import FittedModel, fit, predict
-from sightsound.pipeline.training.recipe import Recipe
+from sightsound.pipeline.training.fit import FittedModel, predict
+from sightsound.pipeline.training.loop import Progress, check_network
+from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import DataError, Dataset
+from sightsound.pipeline.training.side_by_side import FitJob, Fitter, fit_side_by_side
 from sightsound.pipeline.training.splits import Fold, validation_folds
 from sightsound.pipeline.training.validate import (
     calibrate,
@@ -61,20 +59,22 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
 
     Raises:
         DataError: the data cannot be used, or ``options.out`` holds something else.
+        FusionError: the fusion cannot be built so, or not for a task of that name.
         ModelError: a backbone is unknown or its weights are missing.
         CheckpointError: ``options.resume`` finds another training's checkpoints.
-        TrainingWorkersError: the processes of Ray failed.
+        TrainingWorkersError: a process that trains died, or those of Ray failed.
     """
     started = time.monotonic()
     _check_out(options.out)
     labelled = read_dataset(
         options.data, tasks=recipe.tasks, may_lack_labels=recipe.teacher is not None
     )
-    check_trainable(labelled)
-    dataset = with_teacher(labelled, recipe)
-    learnable = [n for n, sample in enumerate(dataset.samples) if sample.split != "test"]
+    learnable = [n for n, sample in enumerate(labelled.samples) if sample.split != "test"]
     if not learnable:
         raise DataError(f"{options.data}: every row has the split test; nothing is left to learn.")
+    check_trainable(labelled, learnable)
+    dataset = with_teacher(labelled, recipe)
+    check_network(recipe, dataset.tasks)
     folds = validation_folds(dataset, learnable, recipe.validation, seed=recipe.seed)
     say(f"{len(dataset.samples)} samples, {_describe(dataset)}")
     features = extract_features(
@@ -88,8 +88,11 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
     trainer = _Trainer(recipe, options, dataset, features, say)
     models = trainer.fit_all(folds)
     calibration = calibrate(dataset, features, folds, models)
+    senses = senses_of(recipe)
+    taught = features.teacher.task if features.teacher is not None else None
     held_out = summarise(
-        held_predictions(dataset, features, folds, models, calibration.temperatures)
+        held_predictions(dataset, features, folds, models, calibration.temperatures, senses=senses),
+        taught=taught,
     )
     network, n_steps = models[0].network, models[0].best_step
     if recipe.validation.refit:
@@ -109,8 +112,10 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
                     temperatures=calibration.temperatures,
                     with_visual=with_visual,
                     with_audio=with_audio,
-                )
-            )
+                ),
+                senses=senses,
+            ),
+            taught=taught,
         )
     report = TrainReport(
         held_out=held_out,
@@ -150,74 +155,56 @@ class _Trainer:
         features: Features,
         say: Callable[[str], None],
     ) -> None:
-        self._recipe, self._options, self._say = recipe, options, say
-        self._dataset, self._features = dataset, features
+        self._options, self._say = options, say
+        self._fitter = Fitter(recipe, dataset, features, n_workers=options.n_workers)
+        self._depends_on: dict[str, Any] = {
+            "recipe": recipe.model_dump_json(),
+            "data": _digest(options.data),
+            "failed": sorted(features.failed),
+            "workers": options.n_workers,
+        }
         self._folder = options.out.with_name(f"{options.out.name}.checkpoints")
         if not options.resume:
             self.forget()
 
     def fit_all(self, folds: Sequence[Fold]) -> list[FittedModel]:
         """Fit a network to each fold, some side by side where there are cores for it."""
-        names = [f"fold {i + 1} of {len(folds)}" for i in range(len(folds))]
+        jobs = [self._job(f"fold {i + 1} of {len(folds)}", fold) for i, fold in enumerate(folds)]
         n_processes = min(self._options.n_processes, len(folds))
         if n_processes == 1 or self._options.n_workers > 1:
-            return [self.fit(name, fold) for name, fold in zip(names, folds, strict=True)]
-        models = []
-        with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-            jobs = [self._job(name, fold) for name, fold in zip(names, folds, strict=True)]
-            for name, model in zip(names, pool.map(_run, jobs), strict=True):
-                for progress in model.history:
-                    self._say(f"{name}: {progress}")
-                models.append(model)
-        return models
+            return [self._fitter(job, self._tell) for job in jobs]
+        return fit_side_by_side(self._fitter, jobs, n_processes=n_processes, on_progress=self._tell)
 
     def fit(self, name: str, fold: Fold, *, stop_at: int | None = None) -> FittedModel:
         """Fit one network; ``name`` says which in progress and in the checkpoint's name."""
-        return _run(
-            self._job(name, fold, stop_at=stop_at),
-            on_progress=lambda progress: self._say(f"{name}: {progress}"),
-        )
+        return self._fitter(self._job(name, fold, stop_at=stop_at), self._tell)
 
-    def _job(self, name: str, fold: Fold, *, stop_at: int | None = None) -> dict[str, Any]:
-        parts: dict[str, Any] = {
-            "recipe": self._recipe.model_dump_json(),
-            "data": _digest(self._options.data),
-            "failed": sorted(self._features.failed),
+    def _tell(self, name: str, progress: Progress) -> None:
+        self._say(f"{name}: {progress}")
+
+    def _job(self, name: str, fold: Fold, *, stop_at: int | None = None) -> FitJob:
+        parts = {
+            **self._depends_on,
             "train": fold.train,
             "held": fold.held,
             "stop_at": stop_at,
-            "workers": self._options.n_workers,
         }
-        return {
-            "recipe": self._recipe,
-            "dataset": self._dataset,
-            "features": self._features,
-            "train": fold.train,
-            "held": fold.held,
-            "seed": self._recipe.seed,
-            "n_workers": self._options.n_workers,
-            "stop_at": stop_at,
-            "checkpoint": CheckpointFile(
+        return FitJob(
+            name=name,
+            train=fold.train,
+            held=fold.held,
+            stop_at=stop_at,
+            checkpoint=CheckpointFile(
                 path=self._folder / f"{name.replace(' ', '-')}.pt",
                 fingerprint=fingerprint(*(f"{key}={value}" for key, value in parts.items())),
             ),
-            "resume": self._options.resume,
-        }
+            resume=self._options.resume,
+        )
 
     def forget(self) -> None:
         """Delete the checkpoints: the bundle is written, or an earlier training is given up."""
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
-
-
-def _run(job: dict[str, Any], **options: Any) -> FittedModel:
-    """Fit on one thread: weights then do not depend on the cores, and folds share these well."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return fit(**job, **options)
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _digest(data: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sightsound.models.bundle import Sense
 from sightsound.pipeline.evaluation.records import TaskPredictions
 from sightsound.pipeline.training.calibrate import fit_temperature, fit_threshold
 from sightsound.pipeline.training.extract import Features
@@ -17,8 +18,9 @@ from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.splits import Fold
 from sightsound.pipeline.training.tensors import make_windows
 
-# What is masked: nothing, what is heard, what is seen.
-_SENSES = {"fused": (True, True), "visual_only": (True, False), "audio_only": (False, True)}
+BySense = Mapping[str, Mapping[str, TaskPredictions]]
+# What the network is shown and played: the first time all there is.
+_BOTH = {"fused": (True, True), "visual_only": (True, False), "audio_only": (False, True)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,12 @@ class Calibration:
 
     temperatures: dict[str, float]
     thresholds: dict[str, float]
+
+
+def ways_of(senses: Sequence[Sense]) -> dict[str, tuple[bool, bool]]:
+    """The ways of asking a network that answers from these senses, and whether each then has
+    picture and sound. The first way leaves nothing out."""
+    return _BOTH if len(senses) > 1 else {f"{senses[0]}_only": (True, True)}
 
 
 def calibrate(
@@ -48,7 +56,7 @@ def calibrate(
         temperatures[task.name] = (
             fit_temperature(every, true, kind=task.kind) if len(every) else 1.0
         )
-    found = held_predictions(dataset, features, folds, models, temperatures)["fused"]
+    found = _held(dataset, features, folds, models, temperatures)
     thresholds = {}
     for task in dataset.tasks:
         said_of = found[task.name]
@@ -64,48 +72,74 @@ def held_predictions(
     folds: Sequence[Fold],
     models: Sequence[FittedModel],
     temperatures: dict[str, float],
-) -> dict[str, dict[str, TaskPredictions]]:
-    """The folds' held-out predictions together, by what is masked and by task."""
-    joined = {}
-    for name, (with_visual, with_audio) in _SENSES.items():
-        parts = [
-            predict(
-                model.network,
-                dataset,
-                features,
-                samples=fold.held,
-                temperatures=temperatures,
-                with_visual=with_visual,
-                with_audio=with_audio,
-            )
-            for fold, model in zip(folds, models, strict=True)
-        ]
-        joined[name] = {
-            task.name: join([part[task.name] for part in parts]) for task in dataset.tasks
-        }
-    return joined
+    *,
+    senses: Sequence[Sense],
+) -> BySense:
+    """The folds' held-out predictions together, by way of asking (``ways_of``) and by task."""
+    return predictions_by_sense(
+        lambda with_visual, with_audio: _held(
+            dataset,
+            features,
+            folds,
+            models,
+            temperatures,
+            with_visual=with_visual,
+            with_audio=with_audio,
+        ),
+        senses=senses,
+    )
+
+
+def _held(
+    dataset: Dataset,
+    features: Features,
+    folds: Sequence[Fold],
+    models: Sequence[FittedModel],
+    temperatures: dict[str, float],
+    *,
+    with_visual: bool = True,
+    with_audio: bool = True,
+) -> dict[str, TaskPredictions]:
+    parts = [
+        predict(
+            model.network,
+            dataset,
+            features,
+            samples=fold.held,
+            temperatures=temperatures,
+            with_visual=with_visual,
+            with_audio=with_audio,
+        )
+        for fold, model in zip(folds, models, strict=True)
+    ]
+    return {task.name: join([part[task.name] for part in parts]) for task in dataset.tasks}
 
 
 def predictions_by_sense(
-    predicted: Callable[[bool, bool], dict[str, TaskPredictions]],
-) -> dict[str, dict[str, TaskPredictions]]:
-    """What ``predicted(with_visual, with_audio)`` says, by what is masked."""
-    return {name: predicted(*masks) for name, masks in _SENSES.items()}
+    predicted: Callable[[bool, bool], dict[str, TaskPredictions]], *, senses: Sequence[Sense]
+) -> BySense:
+    """What ``predicted(with_visual, with_audio)`` says, by way of asking (``ways_of``)."""
+    return {name: predicted(*masks) for name, masks in ways_of(senses).items()}
 
 
 def join(parts: Sequence[TaskPredictions]) -> TaskPredictions:
     """Predictions of one task, of one part of the samples after the other."""
-    first = parts[0]
-    return TaskPredictions(
-        task=first.task,
-        kind=first.kind,
-        labels=first.labels,
+    return replace(
+        parts[0],
         probabilities=np.concatenate([part.probabilities for part in parts]),
         truth=np.concatenate([part.truth for part in parts]),
         samples=tuple(name for part in parts for name in part.samples),
         groups=tuple(group for part in parts for group in part.groups),
         has_audio=np.concatenate([part.has_audio for part in parts]),
+        has_visual=np.concatenate([is_seen(part) for part in parts]),
     )
+
+
+def is_seen(said: TaskPredictions) -> NDArray[np.bool_]:
+    """(n,) whether there was something to see."""
+    if said.has_visual is None:
+        return np.ones(len(said.samples), dtype=bool)
+    return said.has_visual
 
 
 def is_right(said: TaskPredictions) -> NDArray[np.bool_]:
@@ -131,25 +165,46 @@ def accuracy(said: TaskPredictions, rows: NDArray[np.bool_]) -> float | None:
     return round(float(found), 4)
 
 
-def summarise(by_sense: dict[str, dict[str, TaskPredictions]]) -> dict[str, dict[str, object]]:
-    """By task, the accuracy with and without each sense: on all samples and on those with sound.
+def summarise(by_sense: BySense, *, taught: str | None = None) -> dict[str, dict[str, object]]:
+    """By task, the accuracy of each way of asking: on all samples and on those with sound.
 
-    What is heard alone is asked only of samples with sound.
+    A sense alone is asked only of samples that have it; what no sample can tell is left out. Of
+    the task ``taught`` the truth is what the teacher says.
     """
-    summary: dict[str, dict[str, object]] = {}
-    for task, fused in by_sense["fused"].items():
-        everything = np.ones(len(fused.samples), dtype=bool)
-        heard = fused.has_audio
-        silent = ~heard
-        summary[task] = {
-            "measure": "accuracy" if fused.kind == "single" else "mean average precision",
-            "samples": len(fused.samples),
-            "fused": accuracy(fused, everything),
-            "visual_only": accuracy(by_sense["visual_only"][task], everything),
-            "samples_with_sound": int(heard.sum()),
-            "with_sound_fused": accuracy(fused, heard),
-            "with_sound_visual_only": accuracy(by_sense["visual_only"][task], heard),
-            "with_sound_audio_only": accuracy(by_sense["audio_only"][task], heard),
-            "without_sound_fused": accuracy(fused, silent),
+    complete = next(iter(by_sense.values()))
+    return {
+        task: {
+            "measure": _measure(said, is_taught=task == taught),
+            **_summary(said, {way: found[task] for way, found in by_sense.items()}),
         }
-    return summary
+        for task, said in complete.items()
+    }
+
+
+def _measure(said: TaskPredictions, *, is_taught: bool) -> str:
+    measure = "accuracy" if said.kind == "single" else "mean average precision"
+    return f"{measure}, the teacher taken as true" if is_taught else measure
+
+
+def _summary(complete: TaskPredictions, ways: Mapping[str, TaskPredictions]) -> dict[str, object]:
+    everything = np.ones(len(complete.samples), dtype=bool)
+    seen, heard = is_seen(complete), complete.has_audio
+    asked: dict[str, tuple[str, NDArray[np.bool_]]] = {way: (way, everything) for way in ways}
+    if len(ways) > 1:
+        asked = {
+            "fused": ("fused", everything),
+            "visual_only": ("visual_only", seen),
+            "with_sound_fused": ("fused", heard),
+            "with_sound_visual_only": ("visual_only", heard & seen),
+            "with_sound_audio_only": ("audio_only", heard),
+            "without_sound_fused": ("fused", ~heard),
+        }
+    numbers: dict[str, object] = {
+        "samples": len(everything),
+        "samples_with_sound": int(heard.sum()),
+    }
+    for name, (way, rows) in asked.items():
+        found = accuracy(ways[way], rows)
+        if found is not None:
+            numbers[name] = found
+    return numbers

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 
 import numpy as np
 
 from sightsound.pipeline.training.cache import FileFeatures
 from sightsound.pipeline.training.extract import Features, SourceFeatures, Teacher
+from sightsound.pipeline.training.fit import FittedModel
 from sightsound.pipeline.training.records import Dataset, LabelledSample, TaskLabels
+from sightsound.pipeline.training.side_by_side import FitJob, Fitter, OnProgress
 
 VISUAL_DIM, AUDIO_DIM = 12, 6
 LABELS = ("ant", "bee", "cat")
+
+
+class DyingFitter(Fitter):
+    """Stands for a process that the kernel kills for its memory."""
+
+    def __call__(self, job: FitJob, on_progress: OnProgress) -> FittedModel:
+        """Kill this process."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("a killed process goes on")
 
 
 def make_data(

@@ -1,12 +1,17 @@
 """The ``train`` command on made clips, and its bundle in ``analyze``."""
 
 import json
+import os
+import signal
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from helpers.command import sightsound
+from helpers.batch import wait_until
+from helpers.command import COMMAND, sightsound
 from media.make import Picture, Sound, even_times, make_clip
 
 from sightsound.models.bundle import load_bundle
@@ -114,6 +119,83 @@ def test_analyze_labels_a_clip_with_the_bundle(trained, data):
         for video in json.loads(done.stdout)["videos"]
     }
     assert found == {"0.mp4": "stripes", "1.mp4": "discs", "3.mp4": "discs"}
+
+
+def test_evaluate_tells_what_goes_with_each_sense(trained, data, tmp_path):
+    _, bundle, _ = trained
+    out = tmp_path / "report"
+    arguments = ("evaluate", data / "labels.csv", "--model", bundle, "--bootstrap", "50")
+    done = sightsound(*arguments, "--out", out)
+    assert done.returncode == 3, done.stderr
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    losses = report["models"]["mine"]["tasks"]["label"]["senses"]
+    assert [(loss["left_out"], loss["n_samples"]) for loss in losses] == [
+        ("sound", 6),
+        ("picture", 6),
+    ]
+    for loss in losses:
+        # Half of what is left is right by chance alone.
+        assert loss["loss"] <= 0.5
+        assert loss["interval"]["low"] <= loss["loss"] <= loss["interval"]["high"]
+        assert f"{loss['loss']:+.3f}" in done.stdout
+
+
+def test_a_training_by_sound_alone_speaks_of_no_other_sense(trained, tmp_path):
+    _, _, command = trained
+    done = sightsound(*command, "--set", "visual=null", "--out", tmp_path / "ears")
+    assert done.returncode == 3, done.stderr
+    assert "audio only" in done.stdout
+    assert "visual" not in done.stdout and "fused" not in done.stdout
+    assert "15 samples: 7 used, 8 left out." in done.stderr
+    assert "has no sound, and the recipe learns from nothing else." in done.stderr
+    assert load_bundle(str(tmp_path / "ears")).visual == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_training_cut_short_ends_whole_and_goes_on_to_the_same_weights(trained, tmp_path, sent):
+    _, _, command = trained
+    longer = ("--set", "training.steps=400", "--set", "training.patience=100")
+    often = ("--set", "training.checkpoint_every=20")
+    whole = [*command, *longer, *often]
+    assert sightsound(*whole, "--out", tmp_path / "undisturbed").returncode == 3
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, whole), "--out", str(tmp_path / "cut")],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    checkpoints = tmp_path / "cut.checkpoints"
+    wait_until(lambda: len(list(checkpoints.glob("*.pt"))) == 2, "a checkpoint of both folds")
+    if sent == signal.SIGINT:
+        os.killpg(process.pid, sent)  # As a terminal does.
+    else:
+        process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    wait_until(lambda: not members_of(process.pid), "the end of all its processes", timeout_s=20)
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.rstrip().endswith("run the same command with --resume to go on.")
+        assert "Traceback" not in said
+    resumed = sightsound(*whole, "--resume", "--out", tmp_path / "cut")
+    assert resumed.returncode == 3, resumed.stderr
+    first = (tmp_path / "undisturbed" / "model.safetensors").read_bytes()
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == first
+    assert not checkpoints.exists()
+
+
+def members_of(session: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sightsound.pipeline.evaluation.folds import cross_validate, joined, make_folds
+from sightsound.pipeline.evaluation.folds import cross_validate, make_folds
 from sightsound.pipeline.training.cache import FileFeatures
 from sightsound.pipeline.training.extract import Features, SourceFeatures
 from sightsound.pipeline.training.recipe import Recipe
@@ -115,10 +115,3 @@ def test_mean_over_folds_is_that_of_their_scores(found):
     spread = report.spread["label"]["accuracy"]
     assert spread.mean == pytest.approx(np.mean(scores))
     assert spread.deviation == pytest.approx(np.std(scores, ddof=1))
-
-
-def test_joined_keeps_rows_in_order(found):
-    answers = found.by_senses["both"]["label"]
-    twice = joined([answers, answers])
-    assert twice.samples == answers.samples * 2
-    assert (twice.truth[N_SAMPLES:] == answers.truth).all()

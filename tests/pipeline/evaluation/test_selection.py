@@ -8,6 +8,7 @@ from sightsound.pipeline.evaluation.selection import (
     choose_samples,
     model_names,
     part_of,
+    recipe_names,
     short_names,
 )
 from sightsound.pipeline.training.records import DataError, Dataset, LabelledSample, TaskLabels
@@ -63,3 +64,13 @@ def test_models_are_called_by_their_folder_unless_two_share_it():
     assert list(model_names(["x/a", "y/a"])) == ["x/a", "y/a"]
     with pytest.raises(DataError, match="named twice"):
         model_names(["default", "default"])
+
+
+def test_recipes_are_called_by_their_file_unless_two_share_it():
+    assert recipe_names([Path("a/fast.yaml"), Path("b/slow.yaml")]) == {
+        "fast": Path("a/fast.yaml"),
+        "slow": Path("b/slow.yaml"),
+    }
+    assert list(recipe_names([Path("a/x.yaml"), Path("b/x.yaml")])) == ["a/x.yaml", "b/x.yaml"]
+    with pytest.raises(DataError, match="give each --recipe once"):
+        recipe_names([Path("x.yaml"), Path("x.yaml")])

@@ -1,5 +1,7 @@
 """Attributions add up, lie where the evidence is, and scores are those of the stages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -141,7 +143,8 @@ def test_moments_like_the_baseline_have_no_weight():
 
 
 def test_regions_lie_where_the_picture_differs_from_the_baseline():
-    regions = region_weights(late("multi", seen()), 0, label=1, tokens=np.array([1, 2]))
+    ((moved,), _) = token_weights(late("multi", seen()), label=1)
+    regions = region_weights(moved, tokens=np.array([1, 2]))
     assert regions.cells.shape == (2, 1, 4, 4)
     differs = np.abs(regions.cells[1, 0]) > 1e-6
     assert differs[2:, 2:].all()
@@ -150,10 +153,23 @@ def test_regions_lie_where_the_picture_differs_from_the_baseline():
 
 
 def test_regions_of_sound_lie_in_time_and_band():
-    regions = region_weights(late("multi", heard()), 0, label=1, tokens=np.arange(4))
+    ((moved,), _) = token_weights(late("multi", heard()), label=1)
+    regions = region_weights(moved, tokens=np.arange(4))
     assert regions.cells.shape == (4, 3, 2)
     where = np.argwhere(np.abs(regions.cells) > 1e-6)
     assert where.tolist() == [[1, 0, 1]]
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_regions_of_each_moment_add_up_to_its_weight(kind):
+    source = heard()
+    source.inputs[3] = source.inputs[1] * 0.5  # A second sound, fainter.
+    source = replace(source, outputs=source.module(source.inputs)[1])
+    ((moved,), _) = token_weights(late(kind, source), label=1)
+    regions = region_weights(moved, tokens=np.arange(4))
+    allowed = 0.05 * np.abs(moved.weights).max()
+    np.testing.assert_allclose(regions.cells.sum(axis=(1, 2)), moved.weights, atol=allowed)
+    assert np.count_nonzero(np.abs(moved.weights) > 1e-3) == 2
 
 
 def test_finishing_from_the_feature_map_gives_what_the_network_gives():

@@ -24,9 +24,15 @@ def write(tmp_path):
     return write_text
 
 
+def check(path, **options) -> None:
+    dataset = read_dataset(path, **options)
+    learnt = [n for n, sample in enumerate(dataset.samples) if sample.split != "test"]
+    check_trainable(dataset, learnt)
+
+
 def message_of(path, **options) -> str:
     with pytest.raises(DataError) as error:
-        check_trainable(read_dataset(path, **options))
+        check(path, **options)
     return str(error.value)
 
 
@@ -98,6 +104,9 @@ def test_paths_alone_are_enough_for_a_teacher(write):
         ("file,label\na.mp4,x\n", "has no column 'path'"),
         ("paths,label\na.mp4,x\n", "rename 'paths' to 'path'"),
         ("path,lable\na.mp4,x\n", "rename 'lable' to 'label'"),
+        ("path,label\nx,a.mp4\ny,b.mp4\n", "the files are in the column 'label', so rename that"),
+        (f"path,label\n{'x' * 5000},{'y' * 5000}\n", "1 row whose file is missing"),
+        ("path,label,label\na.mp4,x,y\n", "has two columns 'label'"),
         ("path,label\n,x\n", "1 row without a path (row 2)"),
         ("path,label\na.mp4,x\nb.mp4,\n", "1 row without any label (row 3)"),
         ("path,label,split\na.mp4,x,dev\n", "unknown split (row 2: 'dev')"),
@@ -149,4 +158,4 @@ def test_a_missing_task_column_is_named_with_the_nearest(write):
 
 def test_samples_of_the_test_split_do_not_make_a_class_trainable(write):
     path = write("path,label,split\na.mp4,x,train\nb.mp4,x,train\nc.mp4,y,train\nd.mp4,y,test\n")
-    assert "fewer than two samples outside the test split ('y')" in message_of(path)
+    assert "fewer than two samples to learn from ('y')" in message_of(path)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sightsound.pipeline.training.recipe import Recipe, RecipeError, frame_rate, load_recipe
 
@@ -70,3 +72,10 @@ def test_the_rate_is_the_recipes_or_the_backbones_or_two():
     assert frame_rate(Recipe(fps=3), 0.4) == 3
     assert frame_rate(Recipe(), 0.4) == Fraction(5, 2)
     assert frame_rate(Recipe(), None) == 2
+
+
+@given(fps=st.integers(1, 60), divisor=st.sampled_from((1, 1001 / 1000)))
+def test_an_interval_and_a_rate_of_the_same_pace_are_the_same_fraction(fps, divisor):
+    rate = frame_rate(Recipe(fps=fps / divisor), None)
+    assert rate == (fps if divisor == 1 else Fraction(1000 * fps, 1001))
+    assert frame_rate(Recipe(), divisor / fps) == rate
