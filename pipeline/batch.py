@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.console import Console
 
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.pipeline.accounts import account, write_run_record
-from sightsound.pipeline.batch_steps import End, MakeHandler
+from sightsound.pipeline.batch_steps import End, MakeHandler, content_ids
 from sightsound.pipeline.commit import Committer, Input
 from sightsound.pipeline.compact import compact
 from sightsound.pipeline.config import Config
@@ -45,6 +46,7 @@ from sightsound.stages.segment import Segments
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3
 _LEAST_FOR_PERCENT = 20
+_READ_HERE_BYTES = 64 << 20
 
 
 class TooManyFailedError(Exception):
@@ -249,10 +251,14 @@ class _Batch:
         blocks = self._duplicates.blocks()
         if not blocks:
             return
-        for table in engine.identify(blocks):
-            if table is not None:
-                self._duplicates.take(table)
-            watch.tick()
+        if len(blocks) == 1 and pc.sum(blocks[0]["size_bytes"]).as_py() <= _READ_HERE_BYTES:
+            # It is read before workers would have started.
+            self._duplicates.take(content_ids(blocks[0].to_pylist()))
+        else:
+            for table in engine.identify(blocks):
+                if table is not None:
+                    self._duplicates.take(table)
+                watch.tick()
         self._duplicates.resolve()
 
     def _run_rounds(self, engine: RayEngine, watch: Watch, sent: NDArray[np.bool_]) -> None:

@@ -8,14 +8,15 @@ a crash costs a slice and not the actor. Frames leave that process only where de
 inference are split, by slices of ``SPLIT_SLICE_S`` (some 10 MB). A row of Ray Data holds
 one pickled group, so that a group is the unit that Ray hands out: one slice of a long video, or
 short videos of ``batch.task_video_s`` together. Small files go past Inspect as they are: whoever
-labels them opens them anyway, and they are not worth sharing.
+labels them opens them anyway, and they are not worth sharing. Few small files alone have no
+Inspect at all.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from functools import partial
@@ -114,7 +115,7 @@ class End:
 
 
 def input_block(positions: list[int], uris: list[str], sizes_bytes: list[int]) -> pa.Table:
-    """A block of inputs, as Inspect and identify take it; an unknown size is negative."""
+    """A block of inputs, whose rows Inspect and identify take; an unknown size is negative."""
     return pa.table(
         {
             "position": pa.array(positions, pa.int64()),
@@ -135,6 +136,32 @@ def unpack(table: pa.Table) -> Iterator[list[Any]]:
         yield pickle.loads(row.as_buffer())
 
 
+def small_groups(blocks: Sequence[pa.Table], config: Config) -> list[list[Small]] | None:
+    """The groups that Inspect would pass on, where all of the inputs are small; else None."""
+    groups: list[list[Small]] = []
+    for block in blocks:
+        items = [Small(**row) for row in block.to_pylist()]
+        if not all(0 <= item.size_bytes <= SMALL_BYTES for item in items):
+            return None
+        groups += _grouped(items, config.batch.task_video_s)
+    return groups
+
+
+def _grouped(items: Iterable[Piece | End | Small], group_s: float) -> Iterator[list[Any]]:
+    """Items in order, by as many as take ``group_s`` of video, each group as it fills."""
+    group: list[Any] = []
+    held_s = 0.0
+    for item in items:
+        length_s = _length_s(item)
+        if group and (held_s + length_s > group_s or len(group) >= _MOST_IN_GROUP):
+            yield group
+            group, held_s = [], 0.0
+        group.append(item)
+        held_s += length_s
+    if group:
+        yield group
+
+
 class _Child:
     """One worker process and the tasks that are done in it, one after the other."""
 
@@ -142,7 +169,11 @@ class _Child:
         os.environ.update(WORKER_ENVIRONMENT)
         self._workers = config.workers
         memory_bytes = config.worker_memory_bytes() if infers else config.limits.memory_bytes
-        self._pool = WorkerPool(partial(make_handler, config), 1, memory_bytes=memory_bytes)
+        # The main script is that of Ray's workers, which imports all of Ray.
+        self._pool = WorkerPool(
+            partial(make_handler, config), 1, memory_bytes=memory_bytes, runs_main=False
+        )
+        self._pool.start()
 
     def run(self, task: Task) -> Outcome:
         self._pool.submit(task, limits(task, self._workers))
@@ -155,7 +186,7 @@ class _Child:
 
 
 class Inspect:
-    """Blocks of inputs (position, uri, size_bytes) -> groups of Piece, End and Small: probe, plan.
+    """Groups of inputs (position, uri, size_bytes) -> groups of Piece, End and Small: probe, plan.
 
     With ``passes_small`` small files are left to Label.
     """
@@ -174,19 +205,10 @@ class Inspect:
         self._most_passed_bytes = SMALL_BYTES if passes_small else -1
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Inspect the inputs of a block and yield groups as they fill."""
-        group: list[Piece | End | Small] = []
-        held_s = 0.0
-        for row in block.to_pylist():
-            for item in self._look_at(**row):
-                length_s = _length_s(item)
-                if group and (held_s + length_s > self._group_s or len(group) >= _MOST_IN_GROUP):
-                    yield pack(group)
-                    group, held_s = [], 0.0
-                group.append(item)
-                held_s += length_s
-        if group:
-            yield pack(group)
+        """Inspect the inputs of each group and yield new groups as they fill."""
+        for inputs in unpack(block):
+            items = (item for row in inputs for item in self._look_at(**row))
+            yield from map(pack, _grouped(items, self._group_s))
 
     def _look_at(self, position: int, uri: str, size_bytes: int) -> Iterator[Piece | End | Small]:
         if 0 <= size_bytes <= self._most_passed_bytes:
@@ -277,14 +299,25 @@ class Label:
 
 
 def identify(block: pa.Table) -> pa.Table:
-    """Blocks of inputs (position, uri) -> position and content id, null where unreadable."""
+    """Groups of inputs -> their content ids, see ``content_ids``."""
+    return pa.concat_tables(content_ids(inputs) for inputs in unpack(block))
+
+
+def content_ids(inputs: list[dict[str, Any]]) -> pa.Table:
+    """Inputs (position, uri) -> position and content id, null where unreadable."""
     found: list[str | None] = []
-    for uri in block["uri"].to_pylist():
+    for row in inputs:
         try:
-            found.append(content_id(uri))
+            found.append(content_id(row["uri"]))
         except OSError:
             found.append(None)  # Its row will say why.
-    return pa.table({"position": block["position"], "content_id": pa.array(found, pa.string())})
+    positions = [row["position"] for row in inputs]
+    return pa.table(
+        {
+            "position": pa.array(positions, pa.int64()),
+            "content_id": pa.array(found, pa.string()),
+        }
+    )
 
 
 def _end(item: Piece, task: SliceTask, outcome: Outcome) -> End:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
-import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -29,10 +27,18 @@ from sightsound.pipeline.batch_steps import (
     Inspect,
     Label,
     MakeHandler,
+    Small,
     identify,
+    pack,
+    small_groups,
     unpack,
 )
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.ray_start import (
+    quieten,
+    set_environment,
+    silent_stderr,
+)
 from sightsound.pipeline.stored_slices import Span
 from sightsound.pipeline.tasks import make_handler
 
@@ -43,6 +49,7 @@ _MOST_OF_REASON = 600
 _TASK_RETRIES = 1
 # One inspector keeps this many workers busy: it reads a file once, they decode it.
 _WORKERS_AN_INSPECTOR = 16
+_MOST_UNINSPECTED = 2000
 
 
 class RayError(RuntimeError):
@@ -82,15 +89,15 @@ class RayEngine:
         Raises:
             RayError: it cannot be started or reached.
         """
-        _set_environment()
+        set_environment()
         import ray
         import ray.data
 
-        _quieten()
+        quieten()
 
         count = self._config.batch.max_workers or self._config.worker_count()
         try:
-            with _silent_stderr():
+            with silent_stderr():
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **self._place(count))
             if self._address is not None and not self._config.batch.max_workers:
                 cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
@@ -154,10 +161,16 @@ class RayEngine:
             RayDataStoppedError: Ray Data gave up.
         """
         batch = self._config.batch
-        largest = max(1, min(self.n_workers, sum(table.num_rows for table in inputs) * 8))
+        n_inputs = sum(table.num_rows for table in inputs)
+        # Few small files need no inspector, which takes seconds to start. Many have one, which
+        # makes groups as they are wanted; all of them at once would take the driver's memory.
+        takes_all = not self._is_split and n_inputs <= _MOST_UNINSPECTED
+        small = small_groups(inputs, self._config) if takes_all else None
+        n_tasks = n_inputs * 8 if small is None else len(small)
+        largest = max(1, min(self.n_workers, n_tasks))
         smallest = min(batch.min_workers or largest, largest)
         dataset = self._dataset(
-            inputs, stored, smallest=smallest, largest=largest, in_flight=1 if apart else 2
+            inputs, small, stored, smallest=smallest, largest=largest, in_flight=1 if apart else 2
         )
         for table in _stream(dataset):
             if table is None:
@@ -168,6 +181,7 @@ class RayEngine:
     def _dataset(
         self,
         inputs: Sequence[pa.Table],
+        small: list[list[Small]] | None,
         stored: dict[str, set[Span]],
         *,
         smallest: int,
@@ -187,14 +201,16 @@ class RayEngine:
         with warnings.catch_warnings():
             # Ray 2.60 deprecates options that go on to the actors, and offers nothing for these.
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
-            inspected = ray.data.from_arrow(list(inputs)).map_batches(
-                Inspect,
-                fn_constructor_args=(self._config, self._make_handler, stored),
-                fn_constructor_kwargs={"passes_small": not self._is_split},
-                compute=pool(min_size=1, max_size=max(1, largest // _WORKERS_AN_INSPECTOR)),
-                num_cpus=0,
-                **common,
-            )
+            dataset = _source(_rows(inputs) if small is None else small)
+            if small is None:
+                dataset = dataset.map_batches(
+                    Inspect,
+                    fn_constructor_args=(self._config, self._make_handler, stored),
+                    fn_constructor_kwargs={"passes_small": not self._is_split},
+                    compute=pool(min_size=1, max_size=max(1, largest // _WORKERS_AN_INSPECTOR)),
+                    num_cpus=0,
+                    **common,
+                )
             workers: dict[str, Any] = {
                 "compute": pool(
                     min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=in_flight
@@ -204,9 +220,9 @@ class RayEngine:
             }
             labels = (self._config, self._make_handler, stored)
             if not self._is_split:
-                return inspected.map_batches(Label, fn_constructor_args=labels, **workers)
+                return dataset.map_batches(Label, fn_constructor_args=labels, **workers)
             n_label = self._n_label_workers()
-            decoded = inspected.map_batches(
+            decoded = dataset.map_batches(
                 DecodePieces, fn_constructor_args=(self._config, self._make_handler), **workers
             )
             return decoded.map_batches(
@@ -229,12 +245,25 @@ class RayEngine:
 
     def identify(self, inputs: Sequence[pa.Table]) -> Iterator[pa.Table | None]:
         """Read inputs (position, uri) whole; yield position and content_id, and None at times."""
-        import ray
-
-        dataset = ray.data.from_arrow(list(inputs)).map_batches(
+        dataset = _source(_rows(inputs)).map_batches(
             identify, batch_size=None, batch_format="pyarrow", num_cpus=1
         )
         yield from _stream(dataset)
+
+
+def _source(groups: Iterable[list[Any]]) -> Any:
+    """A dataset whose blocks are groups, one each, as ``batch_steps.pack`` makes them.
+
+    Not by ``from_arrow``, which has workers look at every block first, and so waits for them.
+    """
+    import ray
+
+    items = [pack(group).to_pylist()[0] for group in groups]
+    return ray.data.from_items(items, override_num_blocks=len(items))
+
+
+def _rows(blocks: Sequence[pa.Table]) -> Iterator[list[Any]]:
+    return (block.to_pylist() for block in blocks)
 
 
 def _stream(dataset: Any) -> Iterator[pa.Table | None]:
@@ -288,38 +317,3 @@ class _Finished:
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
-
-
-def _set_environment() -> None:
-    """What Ray reads when it is imported or started."""
-    # Its workers run at the lowest priority unless told otherwise.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Actors have processes of their own; those that wait for tasks would never get one.
-    os.environ.setdefault("RAY_enable_worker_prestart", "0")
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # A thread that outlives an interrupted run must not start another Ray.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-
-
-def _quieten() -> None:
-    """Ray Data tells of every lost block at length; a run accounts for them itself."""
-    # Of fewer inputs than workers, which is no trouble.
-    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep what native code writes to the file descriptor of standard error from the terminal."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -3,8 +3,8 @@
 A worker does one task at a time and says that it is alive while it does. One that dies, is
 silent for too long or passes its deadline is killed; the caller learns which task it had. Its
 memory has a ceiling: what asks for more fails there, and not in whatever process the kernel picks.
-Workers are started when there is work for them. Nothing waits in queues: a task is handed out
-only to an idle worker.
+Workers are started when there is work for them, or by ``start`` before there is. Nothing waits
+in queues: a task is handed out only to an idle worker.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import multiprocessing
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,14 +81,21 @@ class WorkerPool:
 
     ``make_handler`` must be picklable; it runs in each worker. ``memory_bytes`` is the most that
     a worker may set aside (RLIMIT_DATA: heap, private mappings and stacks, not code and files).
-    Use as a context manager.
+    With ``runs_main=False`` workers do not run the parent's main script, as they otherwise do to
+    find what it defines; ``make_handler`` must then come from a module. Use as a context manager.
     """
 
     def __init__(
-        self, make_handler: HandlerFactory, n_workers: int, *, memory_bytes: int | None = None
+        self,
+        make_handler: HandlerFactory,
+        n_workers: int,
+        *,
+        memory_bytes: int | None = None,
+        runs_main: bool = True,
     ) -> None:
         self._make_handler = make_handler
         self._memory_bytes = memory_bytes
+        self._runs_main = runs_main
         # A fresh interpreter: a forked child would share the parent's locks and threads.
         self._context = multiprocessing.get_context("spawn")
         self._n_workers = n_workers
@@ -110,12 +118,14 @@ class WorkerPool:
         """How many workers have a task."""
         return sum(worker.task is not None for worker in self._workers)
 
+    def start(self) -> None:
+        """Start all workers before there is work for them."""
+        while len(self._workers) < self._n_workers:
+            self._add_worker()
+
     def submit(self, task: Any, limits: Limits) -> None:
         """Give a task to an idle worker, or to a new one; ``n_idle`` must be above 0."""
-        idle = [worker for worker in self._workers if worker.task is None]
-        if not idle:
-            idle = [_Worker(self._context, self._make_handler, self._memory_bytes)]
-            self._workers += idle
+        idle = [worker for worker in self._workers if worker.task is None] or [self._add_worker()]
         # One that has worked before has its models loaded and its memory warm.
         max(idle, key=lambda worker: worker.n_done).begin(task, limits)
 
@@ -149,6 +159,12 @@ class WorkerPool:
         """Stop all workers, idle ones politely."""
         for worker in self._workers:
             worker.stop()
+
+    def _add_worker(self) -> _Worker:
+        with contextlib.nullcontext() if self._runs_main else _no_main_script():
+            worker = _Worker(self._context, self._make_handler, self._memory_bytes)
+        self._workers.append(worker)
+        return worker
 
     def _watch_starts(self, dead: _Worker, reason: str) -> None:
         self._n_stillborn = 0 if dead.has_started else self._n_stillborn + 1
@@ -246,6 +262,18 @@ class _Worker:
             self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+@contextlib.contextmanager
+def _no_main_script() -> Iterator[None]:
+    """Processes that are spawned meanwhile are not told of a main script to run."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    main.__file__ = None
+    try:
+        yield
+    finally:
+        main.__file__ = path
 
 
 def _exit_reason(process: BaseProcess) -> str:

@@ -23,12 +23,14 @@ from helpers.command import read_table, sightsound
 from media.make import Picture, Sound, even_times, make_clip
 from media.sounds import sweep
 
+from sightsound.pipeline.batch_steps import SMALL_BYTES
+
 FINISHED_SOME_FAILED = 3
 
 
 @pytest.fixture(scope="module")
 def media(real_clips, long_clip, tmp_path_factory) -> Path:
-    """Clips with and without sound, a long one, a copy, a link, and two that are no media."""
+    """Clips with and without sound, a long one, a large one, a copy, a link, and two no media."""
     folder = tmp_path_factory.mktemp("media")
     for name in ("bikes.mp4", "bigbuckbunny.mp4"):
         shutil.copy(real_clips / name, folder / name)
@@ -36,10 +38,17 @@ def media(real_clips, long_clip, tmp_path_factory) -> Path:
     (folder / "deep").mkdir()
     shutil.copy(folder / "bikes.mp4", folder / "deep" / "same_bikes.mp4")
     (folder / "deep" / "link.mp4").symlink_to(folder / "bigbuckbunny.mp4")
+    make_large(real_clips / "bikes.mp4", folder / "large.mp4")
     (folder / "text.mp4").write_text("not a video")
     (folder / "deep" / "empty.mkv").touch()
     (folder / "notes.md").write_text("not listed")
     return folder
+
+
+def make_large(clip: Path, path: Path) -> None:
+    """A clip with a box that nobody reads: inspected apart from being labelled."""
+    padding = SMALL_BYTES.to_bytes(4, "big") + b"free" + bytes(SMALL_BYTES - 8)
+    path.write_bytes(clip.read_bytes() + padding)
 
 
 def uris_of(media: Path) -> list[str]:
@@ -129,6 +138,17 @@ def test_same_content_is_decoded_once_and_has_a_row_for_each_path(media, done):
     originals = videos[str(media / "bikes.mp4")], videos[str(media / "bigbuckbunny.mp4")]
     assert [row["video_id"] for row in originals] == [copy["video_id"], link["video_id"]]
     assert sum(row["processing_s"] == 0 for row in (copy, link, *originals)) == 2
+
+
+def test_same_content_of_much_data_is_found_by_the_workers(real_clips, tmp_path):
+    (tmp_path / "media").mkdir()
+    for name in ("one.mp4", "two.mp4"):
+        make_large(real_clips / "bikes.mp4", tmp_path / "media" / name)
+    assert batch(tmp_path / "media", "--out", tmp_path / "out").returncode == 0
+    check_whole(tmp_path / "out", uris_of(tmp_path / "media"))
+    one, two = rows(tmp_path / "out", "videos")
+    assert one["video_id"] == two["video_id"]
+    assert min(one["processing_s"], two["processing_s"]) == 0
 
 
 def test_finished_run_is_not_repeated(media, done):

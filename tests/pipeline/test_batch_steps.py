@@ -17,9 +17,11 @@ from sightsound.pipeline.batch_steps import (
     Label,
     Piece,
     Small,
+    content_ids,
     identify,
     input_block,
     pack,
+    small_groups,
     unpack,
 )
 from sightsound.pipeline.config import Config
@@ -42,9 +44,12 @@ class StallError(Exception):
 class StandInPool:
     """A pool whose worker is this process."""
 
-    def __init__(self, make, n_workers, *, memory_bytes):
+    def __init__(self, make, n_workers, *, memory_bytes, runs_main):
         self._handler = make()
         self._outcomes = []
+
+    def start(self):
+        pass
 
     def submit(self, task, limits):
         assert self._outcomes == [], "one task at a time"
@@ -106,7 +111,7 @@ def inspected(*uris, stored=None, size_bytes=1000, passes_small=False):
     positions = list(range(10, 10 + len(uris)))
     block = input_block(positions, list(uris), [size_bytes] * len(uris))
     inspect = Inspect(CONFIG, make_handler, stored or {}, passes_small=passes_small)
-    return [group for table in inspect(block) for group in unpack(table)]
+    return [group for table in inspect(pack(block.to_pylist())) for group in unpack(table)]
 
 
 def labelled(*groups, stored=None):
@@ -253,6 +258,23 @@ def test_small_files_are_put_together_by_their_size():
     assert [len(group) for group in groups] == [3, 2]
 
 
+@given(st.lists(st.lists(st.integers(0, 2_000_000), max_size=5), min_size=1, max_size=3))
+def test_small_files_alone_make_the_groups_that_an_inspector_would(sizes):
+    blocks = [
+        input_block(list(range(len(some))), ["/x/1"] * len(some), list(some)) for some in sizes
+    ]
+    inspect = Inspect(CONFIG, make_handler, {}, passes_small=True)
+    passed = inspect(pa.concat_tables(pack(block.to_pylist()) for block in blocks))
+    assert small_groups(blocks, CONFIG) == [group for table in passed for group in unpack(table)]
+
+
+@pytest.mark.parametrize("size_bytes", [SMALL_BYTES + 1, -1])
+def test_one_file_that_is_not_small_needs_an_inspector(size_bytes):
+    small, other = (input_block([0], ["/x/1"], [size]) for size in (1000, size_bytes))
+    assert small_groups([small, small], CONFIG) is not None
+    assert small_groups([small, other], CONFIG) is None
+
+
 @pytest.mark.parametrize("uri", ["/x/2+3", "/damaged/1", "/crash/1", "/late-crash/1+1+1"])
 def test_small_file_ends_as_one_that_was_inspected_first(uri):
     ((*small,),) = labelled(*inspected(uri, passes_small=True))
@@ -313,7 +335,11 @@ def test_files_are_identified_by_content_and_unreadable_ones_by_null(tmp_path):
     for name, data in (("a", b"same"), ("b", b"other"), ("c", b"same")):
         (tmp_path / name).write_bytes(data)
     uris = [str(tmp_path / name) for name in ("a", "none", "b", "c", ".")]
-    found = identify(pa.table({"position": [4, 0, 2, 9, 1], "uri": uris}))
+    rows = [
+        {"position": position, "uri": uri}
+        for position, uri in zip([4, 0, 2, 9, 1], uris, strict=True)
+    ]
+    found = identify(pa.concat_tables([pack(rows[:2]), pack(rows[2:])]))
     assert found["position"].to_pylist() == [4, 0, 2, 9, 1]
     same, missing, other, again, folder = found["content_id"].to_pylist()
     assert same == again == content_id(uris[0]) != other
@@ -321,5 +347,5 @@ def test_files_are_identified_by_content_and_unreadable_ones_by_null(tmp_path):
 
 
 def test_block_of_unreadable_files_has_the_columns_of_others(tmp_path):
-    found = identify(pa.table({"position": [1], "uri": [str(tmp_path / "none")]}))
+    found = content_ids([{"position": 1, "uri": str(tmp_path / "none")}])
     assert found.schema.field("content_id").type == pa.string()

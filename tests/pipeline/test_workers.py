@@ -94,6 +94,39 @@ def test_workers_are_started_only_as_tasks_need_them():
         assert workers_alive() == before + 1
 
 
+def test_started_workers_are_there_before_their_tasks():
+    before = workers_alive()
+    with WorkerPool(make_obedient, 2) as pool:
+        pool.start()
+        assert workers_alive() == before + 2
+        run(pool, [("pid",), ("pid",)])
+        assert workers_alive() == before + 2
+
+
+@pytest.mark.parametrize(("runs_main", "n_runs"), [(True, 2), (False, 1)])
+def test_main_script_is_run_by_workers_only_where_asked(tmp_path, runs_main, n_runs):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('run', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    from helpers.faulty import make_obedient\n"
+        "    from sightsound.pipeline.workers import Limits, WorkerPool\n"
+        f"    with WorkerPool(make_obedient, 1, runs_main={runs_main}) as pool:\n"
+        "        pool.submit(('add', 1, 2), Limits(stall_s=60, deadline_s=60))\n"
+        "        while not (done := list(pool.wait())):\n"
+        "            pass\n"
+        "    assert done[0].value == 3 and __file__ == __import__('__main__').__file__\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.stdout.split() == ["run"] * n_runs
+
+
 def test_bug_in_a_handler_is_a_failed_task_and_the_worker_lives_on(pool):
     outcomes = run(pool, [("pid",), ("pid",)])
     workers = {outcome.value for outcome in outcomes}
