@@ -197,7 +197,9 @@ def quiet_environment() -> None:
         "DO_NOT_TRACK": "true",
         # Ray runs its workers at the lowest priority unless told otherwise (sightsound tells it).
         "RAY_worker_niceness": "0",
-        "PYTHONPATH": str(_PEERS),
+        "PYTHONPATH": os.pathsep.join(
+            path for path in (str(_PEERS), os.environ.get("PYTHONPATH")) if path
+        ),
     }
 
 
