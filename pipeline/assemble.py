@@ -62,6 +62,9 @@ class Assembly:
             rotation=next((piece.rotation for piece in slices if piece.rotation), 0),
             n_frames_decoded=sum(piece.n_frames_decoded for piece in slices),
             n_frames_corrupt=sum(piece.n_frames_corrupt for piece in slices),
+            decoder_fallback=next(
+                (piece.decoder_fallback for piece in slices if piece.decoder_fallback), ""
+            ),
             processing_s=sum(sum(piece.stage_s.values()) for piece in slices),
         )
 

@@ -86,13 +86,14 @@ def analyze(
     """
     from sightsound.models.errors import BundleError, ModelError
     from sightsound.pipeline.analyze import analyze as run
+    from sightsound.pipeline.config import ConfigError
     from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.workers import WorkersDieError
 
     loaded = _load_config(config, settings, model, audio_track=audio_track)
     try:
         status = run(inputs, loaded, out=out, output="json" if output is Format.JSON else "table")
-    except BundleError as error:
+    except (BundleError, ConfigError) as error:
         stop(str(error), EXIT_WRONG_USAGE)
     except (ModelError, OutputError, WorkersDieError) as error:
         stop(str(error), EXIT_RUN_FAILED)
@@ -148,6 +149,7 @@ def batch(
     from sightsound.pipeline.accounts import AccountingError
     from sightsound.pipeline.batch import FailureLimit, TooManyFailedError
     from sightsound.pipeline.batch import batch as run
+    from sightsound.pipeline.config import ConfigError
     from sightsound.pipeline.manifests import SourceError
     from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.ray_engine import RayError
@@ -167,7 +169,7 @@ def batch(
             max_failed=limit,
             metrics=metrics,
         )
-    except (BundleError, SourceError) as error:
+    except (BundleError, ConfigError, SourceError) as error:
         stop(str(error), EXIT_WRONG_USAGE)
     except (ModelError, OutputError, RayError, TooManyFailedError, AccountingError) as error:
         stop(str(error), EXIT_RUN_FAILED)

@@ -19,7 +19,7 @@ from sightsound.models.engines.base import (
     PrecisionName,
     cuda_present,
 )
-from sightsound.pipeline.media_config import LimitsConfig, StreamsConfig
+from sightsound.pipeline.media_config import DecodeConfig, LimitsConfig, StreamsConfig
 from sightsound.pipeline.settings import Seconds, Section, SettingsError, explain, read_settings
 from sightsound.stages.segment import SegmentRule
 
@@ -147,6 +147,7 @@ class Config(Section):
     workers: WorkerConfig = WorkerConfig()
     limits: LimitsConfig = LimitsConfig()
     streams: StreamsConfig = StreamsConfig()
+    decode: DecodeConfig = DecodeConfig()
     batch: BatchConfig = BatchConfig()
     segments: dict[str, SegmentConfig] = Field(default_factory=lambda: dict(_RULES))
     output: OutputConfig = OutputConfig()
@@ -192,8 +193,11 @@ class Config(Section):
     def config_id(self) -> str:
         """Identifies the settings that results depend on; how work is spread is not among them."""
         apart = {"model", "workers", "limits", "batch"}
+        # Sections that are younger than results that are still good.
         if self.streams == StreamsConfig():
-            apart.add("streams")  # It is younger than results that are still good.
+            apart.add("streams")
+        if self.decode == DecodeConfig():
+            apart.add("decode")
         relevant = self.model_dump(exclude=apart, mode="json")
         relevant["output"].pop("part_bytes")
         relevant["inference"].pop("batch_size")

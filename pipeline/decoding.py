@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sightsound.models.bundle import Bundle
-from sightsound.pipeline.config import Config
+from sightsound.pipeline.config import Config, ConfigError
 from sightsound.stages.decode import Decode
-from sightsound.stages.errors import PlanMismatchError
+from sightsound.stages.decoders import create_decoder
+from sightsound.stages.errors import DecoderUnavailableError, PlanMismatchError
 from sightsound.stages.frames import DecodeReport
 from sightsound.stages.plan import Grid
 from sightsound.stages.records import DecodedFrame, DecodedSound, MediaInfo, Slice, VideoPlan
@@ -48,8 +49,21 @@ def make_grid(config: Config, bundle: Bundle) -> Grid:
     )
 
 
-def make_decode(bundle: Bundle) -> Decode:
-    """The decode stage that gives what the bundle's backbones look at and listen to."""
+def check_backend(config: Config) -> None:
+    """Raise a ConfigError where the decoder that is asked for does not load here."""
+    try:
+        create_decoder(config.decode.backend)
+    except DecoderUnavailableError as error:
+        raise ConfigError(str(error)) from error
+
+
+def make_decode(config: Config, bundle: Bundle) -> Decode:
+    """The decode stage that gives what the bundle's backbones look at and listen to.
+
+    Raises:
+        ConfigError: the decoder that is asked for does not load here.
+    """
+    check_backend(config)
     formats = [backbone.log_mel for backbone in bundle.audio]
     return Decode(
         tuple(dict.fromkeys(backbone.view for backbone in bundle.visual)),
@@ -57,6 +71,7 @@ def make_decode(bundle: Bundle) -> Decode:
         sound_margin_s=max(
             (item.patch_samples / 2 / item.sample_rate_hz for item in formats), default=0.0
         ),
+        backend=config.decode.backend,
     )
 
 

@@ -18,6 +18,8 @@ from sightsound.models.engines.base import create_engine, cuda_present
 from sightsound.models.errors import ModelError
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.inventory import missing_weights
+from sightsound.stages.decoders import BACKENDS, find_decoder
+from sightsound.stages.errors import DecoderUnavailableError
 
 # import name -> (distribution, what it is for); all are declared dependencies.
 _PACKAGES = {
@@ -35,10 +37,6 @@ _PACKAGES = {
     "safetensors": ("safetensors", "weights of bundles"),
     "librosa": ("librosa", "reference for spectrograms"),
     "ray": ("ray", "clusters"),
-}
-_OPTIONAL_PACKAGES = {
-    "decord": ("decord", "a second decoder, for comparison"),
-    "torchcodec": ("torchcodec", "a third decoder, for comparison"),
 }
 _DECODERS = {
     "video": ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg"),
@@ -89,8 +87,8 @@ def run_doctor(config: Config) -> int:
 def examine(config: Config) -> Iterator[Finding]:
     """Look at dependencies, decoders, devices, the engine and weights."""
     yield Finding(area="system", name="Python", state="ok", detail=platform.python_version())
-    yield from _packages(_PACKAGES, required=True)
-    yield from _packages(_OPTIONAL_PACKAGES, required=False)
+    yield from _packages()
+    yield from _guarded("decoders", "pyav", lambda: _backends(config))
     yield from _guarded("decoders", "FFmpeg", _decoders)
     yield from _guarded("devices", "devices", _devices)
     yield from _guarded("engine", "chosen", lambda: _engine(config))
@@ -98,8 +96,8 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _cache()
 
 
-def _packages(packages: dict[str, tuple[str, str]], *, required: bool) -> Iterator[Finding]:
-    for module, (distribution, purpose) in packages.items():
+def _packages() -> Iterator[Finding]:
+    for module, (distribution, purpose) in _PACKAGES.items():
         try:
             importlib.import_module(module)
             found = version(distribution)
@@ -107,26 +105,40 @@ def _packages(packages: dict[str, tuple[str, str]], *, required: bool) -> Iterat
             found = "unknown version"
         except Exception as error:  # noqa: BLE001 - whatever a broken package raises is a finding
             yield Finding(
-                area="packages" if required else "optional",
+                area="packages",
                 name=module,
-                state="missing" if required else "note",
+                state="missing",
                 detail=f"{purpose}; does not import: {_first_line(error)}",
-                remedy=f"pip install --upgrade {distribution}" if required else "",
+                remedy=f"pip install --upgrade {distribution}",
+            )
+            continue
+        yield Finding(area="packages", name=module, state="ok", detail=f"{found}  {purpose}")
+
+
+def _backends(config: Config) -> Iterator[Finding]:
+    """What ``decode.backend`` may be here; only the one that is chosen has to load."""
+    for name in BACKENDS:
+        chosen = name == config.decode.backend
+        try:
+            detail = find_decoder(name).load()
+        except DecoderUnavailableError as error:
+            yield Finding(
+                area="decoders",
+                name=name,
+                state="missing" if chosen else "note",
+                detail=error.reason,
+                remedy=error.remedy if chosen else "",
             )
             continue
         yield Finding(
-            area="packages" if required else "optional",
-            name=module,
+            area="decoders",
+            name=name,
             state="ok",
-            detail=f"{found}  {purpose}",
+            detail=f"{detail}{'  chosen by decode.backend' if chosen else ''}",
         )
 
 
 def _decoders() -> Iterator[Finding]:
-    import av
-
-    library = ".".join(str(part) for part in av.library_versions["libavcodec"])
-    yield Finding(area="decoders", name="FFmpeg", state="ok", detail=f"libavcodec {library}")
     for kind, names in _DECODERS.items():
         missing = [name for name in names if not _has_decoder(name)]
         yield Finding(

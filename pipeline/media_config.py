@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from sightsound.pipeline.settings import Seconds, Section
+from sightsound.stages.decoders import BackendName
 from sightsound.stages.records import MediaLimits
 
 
@@ -51,6 +52,16 @@ class StreamsConfig(Section):
     def _norwegian(cls, value: object) -> object:
         # What YAML makes of the language code "no".
         return "no" if value is False else value
+
+
+class DecodeConfig(Section):
+    """What decodes pictures. Sound is always decoded by PyAV."""
+
+    backend: BackendName = Field(
+        "pyav",
+        description="where another than PyAV cannot decode a file right, PyAV does, and the "
+        "file's row says so",
+    )
 
 
 def audio_track_setting(track: str) -> str:

@@ -15,6 +15,7 @@ from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.models.engines.base import choose_engine_name, create_engine
 from sightsound.models.errors import EngineError, ModelError, WeightsNotFoundError
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.decoding import check_backend
 from sightsound.pipeline.slices import network_specs
 
 
@@ -34,7 +35,9 @@ def prepare(config: Config, bundle: Bundle, *, say: Callable[[str], None]) -> No
 
     Raises:
         ModelError: weights are missing or wrong, or a network cannot be exported.
+        ConfigError: the decoder that is asked for does not load here.
     """
+    check_backend(config)
     check_weights(bundle)
     if choose_engine_name(config.engine_options()) != "openvino":
         return

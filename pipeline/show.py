@@ -31,6 +31,8 @@ def show_result(console: Console, result: VideoResult, tasks: Sequence[Task]) ->
     console.print(_heading(result))
     if result.failure is not None:
         console.print(Text(f"  {result.failure.message}", style=_STATUS_STYLE[result.status]))
+    if result.decoder_fallback:
+        console.print(Text(f"  {result.decoder_fallback}", style="yellow"))
     if result.status == "failed":
         console.print()
         return

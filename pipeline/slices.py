@@ -48,7 +48,7 @@ class SliceRunner:
     def __init__(self, config: Config) -> None:
         self.bundle = load_bundle(config.model)
         self.grid = make_grid(config, self.bundle)
-        self._decode = make_decode(self.bundle)
+        self._decode = make_decode(config, self.bundle)
         self._engine: Engine = create_engine(config.engine_options())
         self._visual = {
             backbone.name: self._engine.load(backbone.network()) for backbone in self.bundle.visual
@@ -146,6 +146,7 @@ class SliceRunner:
             n_frames_corrupt=sum(piece.owned_from <= s < piece.owned_to for s in damaged),
             rotation=report.rotation,
             decoded_in_full=decoded_in_full or piece.packets is None,
+            decoder_fallback=report.fallback,
             stage_s=clock.seconds,
         )
 

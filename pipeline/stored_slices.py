@@ -91,6 +91,7 @@ def encode_slice(result: SliceResult) -> bytes:
         "n_frames_corrupt": result.n_frames_corrupt,
         "rotation": result.rotation,
         "decoded_in_full": result.decoded_in_full,
+        "decoder_fallback": result.decoder_fallback,
         "stage_s": result.stage_s,
         "tasks": [list(scored.tasks) for scored in windows],
     }

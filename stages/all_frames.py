@@ -6,8 +6,10 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
+import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from sightsound.models.backbones.base import FrameView
 from sightsound.stages.frames import DecodeReport, SampledFrames
@@ -18,9 +20,9 @@ from sightsound.stages.records import NO_FRAME, DecodedFrame, Slice, VideoPlan, 
 class AllFrames(SampledFrames):
     """Decodes every packet and takes, for each sample, the last frame that is not later.
 
-    A frame without a timestamp is placed one frame interval after the one before. With
-    ``guessed_times`` a frame is placed by its turn in the order of display, since its own
-    timestamp is the demuxer's guess.
+    A frame without a timestamp is placed where the plan has one due after the one before, else
+    one frame interval later. With ``guessed_times`` a frame is placed by its turn in the order of
+    display, since its own timestamp is the demuxer's guess.
     """
 
     def __init__(
@@ -122,6 +124,18 @@ class AllFrames(SampledFrames):
         return math.floor(time_s / self._stream.time_base)
 
     def _estimated_pts(self) -> int:
-        if self._previous_pts is None:
+        due, previous = self._piece.frame_pts, self._previous_pts
+        if due is not None:
+            following = 0 if previous is None else _nearest(due, previous) + 1
+            if following < len(due):
+                return int(due[following])
+        if previous is None:
             return math.ceil(self._plan.origin_s / self._stream.time_base)
-        return self._previous_pts + frame_interval(self._stream)
+        return previous + frame_interval(self._stream)
+
+
+def _nearest(times: NDArray[np.int64], time: int) -> int:
+    """The position of the nearest of some sorted times."""
+    after = int(np.searchsorted(times, time))
+    is_before = after == len(times) or (after > 0 and 2 * time < times[after - 1] + times[after])
+    return after - is_before

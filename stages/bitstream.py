@@ -10,6 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 from sightsound.stages.media import Packet
 
 _SLICE, _IDR_SLICE, _SEI = 1, 5, 6
+SLICE_KINDS = (_SLICE, _IDR_SLICE)
 _RECOVERY_POINT = 6
 _START_CODE = re.compile(rb"\x00\x00\x01")
 # Messages come before the first slice and are short; a slice is not read.
@@ -40,8 +41,8 @@ def opens_h264_group(packet: Packet, context: VideoCodecContext) -> bool:
     """Whether a key frame of H.264 lets later frames refer to what came before it (no IDR)."""
     if context.codec.canonical_name != "h264":
         return False
-    kinds = (unit[0] & 31 for unit in _units(memoryview(packet), context.extradata))
-    return next((kind for kind in kinds if kind in (_SLICE, _IDR_SLICE)), None) == _SLICE
+    kinds = (unit[0] & 31 for unit in units(memoryview(packet), context.extradata))
+    return next((kind for kind in kinds if kind in SLICE_KINDS), None) == _SLICE
 
 
 def refreshes_gradually(packet: Packet, context: VideoCodecContext) -> bool:
@@ -53,16 +54,16 @@ def refreshes_gradually(packet: Packet, context: VideoCodecContext) -> bool:
     """
     if context.codec.canonical_name != "h264":
         return False
-    for unit in _units(memoryview(packet), context.extradata):
+    for unit in units(memoryview(packet), context.extradata):
         kind = unit[0] & 31
-        if kind in (_SLICE, _IDR_SLICE):
+        if kind in SLICE_KINDS:
             return False
         if kind == _SEI and _frames_to_recovery(bytes(unit[1:])) > 0:
             return True
     return False
 
 
-def _units(data: memoryview, extradata: bytes | None) -> Iterator[memoryview]:
+def units(data: memoryview, extradata: bytes | None) -> Iterator[memoryview]:
     """The starts of the NAL units of a packet: of each at most some kB, none empty."""
     if extradata and extradata[0] == 1 and len(extradata) > 4:
         size_of_length, position = (extradata[4] & 3) + 1, 0

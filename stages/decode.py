@@ -1,4 +1,4 @@
-"""Decode: one demux pass over a slice gives its sampled frames and its sound.
+"""Decode: a slice to its sampled frames and its sound, by the backend that is asked for.
 
 Frames come in order of time, upright, with square pixels, as RGB at the sizes asked for, each
 with its true presentation time. Sound comes as mono blocks (``stages.sound``).
@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from av.container import InputContainer
-from av.video.codeccontext import VideoCodecContext
-
 from sightsound.models.backbones.base import FrameView
-from sightsound.stages.all_frames import AllFrames
-from sightsound.stages.frames import DecodeReport, SampledFrames
-from sightsound.stages.media import has_guessed_times, open_media
-from sightsound.stages.planned_frames import PlannedFrames
-from sightsound.stages.records import (
-    NO_FRAME,
-    DecodedFrame,
-    DecodedSound,
-    MediaInfo,
-    Slice,
-    VideoPlan,
-)
-from sightsound.stages.seek import SlicePackets
+from sightsound.stages.decoders import BackendName, create_decoder
+from sightsound.stages.decoders.base import Decoder, SliceJob
+from sightsound.stages.decoders.pyav_decoder import PyAVDecoder
+from sightsound.stages.frames import DecodeReport
+from sightsound.stages.media import open_media
+from sightsound.stages.records import DecodedFrame, DecodedSound, MediaInfo, Slice, VideoPlan
 from sightsound.stages.sound import SoundBlocks
 
 
@@ -33,7 +23,7 @@ class Decode:
 
     ``views`` are the sizes that pictures are wanted in, ``sample_rate_hz`` the rate of sound
     (None: no sound wanted), ``sound_margin_s`` how far beyond its edges a slice needs sound.
-    One thread: slices run in parallel, not frames.
+    ``backend`` decodes the pictures, but for those that it declares it cannot do right.
     """
 
     def __init__(
@@ -42,10 +32,17 @@ class Decode:
         *,
         sample_rate_hz: int | None,
         sound_margin_s: float = 0.0,
+        backend: BackendName = "pyav",
     ) -> None:
+        """Prepare the stage.
+
+        Raises:
+            DecoderUnavailableError: the backend does not load here.
+        """
         self.views = views
         self.sample_rate_hz = sample_rate_hz
         self.sound_margin_s = sound_margin_s
+        self._decoder = create_decoder(backend)
 
     def __call__(
         self,
@@ -64,31 +61,39 @@ class Decode:
             plan: its plan.
             piece: the slice of the plan to decode.
             in_full: read from the start of the file and decode every packet from the slice's
-                first key frame on. Slices without a packet plan are always decoded so.
-            report: filled in while iterating.
-            on_progress: called for every packet read.
+                first key frame on, with PyAV. Slices without a packet plan are always decoded so.
+            report: filled in while iterating; says so where PyAV stood in for another backend.
+            on_progress: called for every packet read, or every frame decoded.
 
         Raises:
             PlanMismatchError: a planned frame did not appear; call again with ``in_full``.
             StageError: the file cannot be opened any more.
         """
-        sound = self._sound(info, plan, piece)
-        with open_media(info.path, stage="decode") as container:
-            picture = self._picture(container, info, plan, piece, report, in_full=in_full)
-            if sound is None and picture is None:
-                return
-            packets = SlicePackets(container, info, plan, piece, sound=sound, picture=picture)
-            for packet in packets.read(may_seek=not in_full):
-                on_progress()
-                if picture is not None and info.video and packet.stream_index == info.video.index:
-                    yield from picture.feed(packet)
-                elif sound is not None:
-                    yield from sound.feed(packet)
-            if picture is not None:
-                yield from picture.finish()
-        if sound is not None:
-            yield from sound.finish()
-            report.sound_errors_s.extend(sound.error_times_s)
+        job = SliceJob(
+            info=info,
+            plan=plan,
+            piece=piece,
+            views=self.views,
+            sound=self._sound(info, plan, piece),
+            report=report,
+            on_progress=on_progress,
+            in_full=in_full,
+        )
+        yield from self._decoder_of(job).read(job)
+
+    def _decoder_of(self, job: SliceJob) -> Decoder:
+        """The backend asked for, or PyAV where that declares, or has shown, that it cannot."""
+        if not job.has_picture or isinstance(self._decoder, PyAVDecoder):
+            return PyAVDecoder()
+        with open_media(job.info.path, stage="decode") as container:
+            demands = job.demands(n_pictures=len(container.streams.video))
+        reason = self._decoder.capabilities.lacks(demands)
+        if reason is None and job.in_full:
+            reason = "did not give every planned frame"
+        if reason is None:
+            return self._decoder
+        job.report.fallback = f"{self._decoder.name} {reason}: PyAV decoded the picture."
+        return PyAVDecoder()
 
     def _sound(self, info: MediaInfo, plan: VideoPlan, piece: Slice) -> SoundBlocks | None:
         if info.audio is None or plan.audio_span_s is None or self.sample_rate_hz is None:
@@ -105,40 +110,4 @@ class Decode:
             start_s=start_s,
             end_s=end_s,
             sample_rate_hz=self.sample_rate_hz,
-        )
-
-    def _picture(
-        self,
-        container: InputContainer,
-        info: MediaInfo,
-        plan: VideoPlan,
-        piece: Slice,
-        report: DecodeReport,
-        *,
-        in_full: bool,
-    ) -> SampledFrames | None:
-        if info.video is None or (piece.sample_pts == NO_FRAME).all() or not self.views:
-            return None
-        context = container.streams[info.video.index].codec_context
-        assert isinstance(context, VideoCodecContext)
-        if piece.packets is None or in_full:
-            return AllFrames(
-                context,
-                info.video,
-                plan,
-                piece,
-                views=self.views,
-                report=report,
-                most_pixels=info.limits.picture_pixels,
-                guessed_times=has_guessed_times(info),
-            )
-        return PlannedFrames(
-            context,
-            info.video,
-            plan,
-            piece,
-            views=self.views,
-            report=report,
-            most_pixels=info.limits.picture_pixels,
-            packets=piece.packets,
         )

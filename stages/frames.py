@@ -29,12 +29,14 @@ class DecodeReport:
     ``lost`` and ``tainted`` are sample numbers: no intact frame for it, or one that follows
     damage in its group of pictures. ``sound_errors_s`` are times of undecodable sound.
     ``rotation`` is what turns the stored picture upright: degrees counter-clockwise, 0 to 270.
+    ``fallback`` says why PyAV stood in for the decoder asked for, and is empty where it did not.
     """
 
     lost: set[int] = field(default_factory=set)
     tainted: set[int] = field(default_factory=set)
     sound_errors_s: list[float] = field(default_factory=list)
     rotation: int = 0
+    fallback: str = ""
 
 
 class SampledFrames(ABC):

@@ -15,6 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from sightsound.stages.bitstream import is_hidden, refreshes_gradually
 from sightsound.stages.errors import StageError
+from sightsound.stages.fields import FieldPairs
 from sightsound.stages.media import (
     Demuxer,
     Packet,
@@ -80,18 +81,16 @@ def measure(info: MediaInfo) -> Measured:
     builder = PacketIndexBuilder()
     extents = {stream.index: _Extent() for stream in (info.video, info.audio) if stream}
     corrupt_packet = gradual_refresh = False
-    untimed = 0  # When the next packet of the picture is, if it should not say.
     guessed = has_guessed_times(info)
     with open_media(info.path, stage="plan") as container:
         demuxer = Demuxer(container, tuple(extents))
+        fields = FieldPairs()
         for packet in demuxer:
             extent = extents[packet.stream_index]
             extent.n_packets += 1
             is_picture = info.video is not None and packet.stream_index == info.video.index
             pts = packet.dts if is_picture and guessed else packet.pts
             time = pts if pts is not None else packet.dts
-            if time is None and is_picture:
-                time = untimed
             if time is not None and not packet.is_discard:
                 extent.add(time, _known_duration(packet))
             corrupt_packet |= packet.is_corrupt
@@ -100,19 +99,21 @@ def measure(info: MediaInfo) -> Measured:
                     raise _too_many_packets(info, most_packets)
                 context = container.streams[packet.stream_index].codec_context
                 assert isinstance(context, VideoCodecContext)
-                assert info.video is not None and time is not None
-                untimed = time + frame_interval(info.video)
                 builder.add(
                     pts=pts,
-                    dts=packet.dts if packet.dts is not None else time,
+                    dts=packet.dts,
                     is_key=packet.is_keyframe,
                     is_shown=not packet.is_discard and not is_hidden(packet, context),
+                    is_second_field=fields.is_second(packet, context),
                 )
                 if packet.is_keyframe:
                     gradual_refresh |= refreshes_gradually(packet, context)
         corrupt_packet |= demuxer.n_errors > 0
         has_others = _has_others(container, tuple(extents))
-    index = builder.build()
+    index = builder.build(interval=frame_interval(info.video) if info.video else 1)
+    has_field_pairs = len(index.second_fields) > 0
+    if info.video is not None and (has_field_pairs or not index.is_timed):
+        extents[info.video.index] = _extent_of_frames(index)
     video, audio, origin, end = _spans(info, extents, index)
     if info.size_bytes * 8 < _LEAST_BITS_PER_S * (end - origin):
         extents, n_outliers = _without_outliers(info, extents)
@@ -126,12 +127,21 @@ def measure(info: MediaInfo) -> Measured:
         missing |= _promises_more(info, float(max(end, end - origin)))
     return Measured(
         index=index,
-        plannable=index.plannable and not guessed and not gradual_refresh,
+        plannable=index.plannable and not (guessed or gradual_refresh or has_field_pairs),
         origin_s=origin,
         video_span=_shifted(video, origin),
         audio_span=_shifted(audio, origin),
         truncated=corrupt_packet or missing,
     )
+
+
+def _extent_of_frames(index: PacketIndex) -> _Extent:
+    """First and last time of frames whose packets do not say how long each stays."""
+    shown = index.pts[index.shown]
+    extent = _Extent(n_packets=len(index.pts), is_open=True)
+    if len(shown):
+        extent.first, extent.end = int(shown.min()), int(shown.max())
+    return extent
 
 
 def _spans(
@@ -217,7 +227,7 @@ def _frame_duration(stream: VideoStreamInfo | None, index: PacketIndex) -> Fract
     """How long a last frame of unknown duration stays: the median interval, else 1 / rate."""
     if stream is None:
         return Fraction(0)
-    steps = np.diff(np.unique(index.pts[index.shown])) if len(index.pts) else np.zeros(0)
+    steps = np.diff(index.shown_pts)
     if len(steps):
         return int(np.median(steps)) * stream.time_base
     return 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)

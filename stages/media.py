@@ -61,9 +61,14 @@ def open_media(uri: str, *, stage: StageName) -> InputContainer:
         raise file_error(uri, stage, error) from error
 
 
+def opens_by_name(uri: str) -> bool:
+    """Whether FFmpeg may learn the name of a file: it is local, and no name of a still picture,
+    which would be taken for that of a sequence."""
+    return not is_remote(uri) and Path(local_path(uri)).suffix.lower() not in _STILL_SUFFIXES
+
+
 def _open(uri: str) -> InputContainer:
-    if is_remote(uri) or Path(local_path(uri)).suffix.lower() in _STILL_SUFFIXES:
-        # By its content alone: a picture's name would be taken for that of a sequence.
+    if not opens_by_name(uri):
         return av.open(
             _Nameless(open_binary(uri)),
             "r",
@@ -100,7 +105,12 @@ def _options(protocols: str) -> dict[str, str]:
 
 
 def _is_refused(uri: str) -> bool:
-    """Whether a file's format is why FFmpeg does not open it, which only its log says."""
+    """Whether a file's format is why FFmpeg does not open it."""
+    return any("not on whitelist" in message for message in opening_log(uri))
+
+
+def opening_log(uri: str) -> list[str]:
+    """What FFmpeg says while it opens a file: some of its reasons are nowhere else."""
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
@@ -110,7 +120,7 @@ def _is_refused(uri: str) -> bool:
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skips)
-    return any("not on whitelist" in message for _, _, message in logs)
+    return [message for _, _, message in logs]
 
 
 def check_file(uri: str, *, stage: StageName) -> int:

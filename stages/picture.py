@@ -22,18 +22,24 @@ class Renderer:
         self._reformatter = VideoReformatter()
 
     def __call__(
-        self, frame: VideoFrame, view: FrameView, pixel_aspect: Fraction
+        self,
+        frame: VideoFrame,
+        view: FrameView,
+        pixel_aspect: Fraction,
+        *,
+        rotation: int | None = None,
     ) -> NDArray[np.uint8]:
-        """Render one frame.
+        """Render one frame; ``rotation`` is to be given where the frame does not carry its own.
 
         Returns:
             uint8 RGB (view.height, view.width, 3), upright, with square pixels.
         """
-        turns = quarter_turns(frame.rotation)
+        rotation = frame.rotation if rotation is None else rotation
+        turns = quarter_turns(rotation)
         if view.fit == "stretch":
             width, height = view.width, view.height
         else:
-            shown = shown_size(frame.width, frame.height, pixel_aspect, frame.rotation)
+            shown = shown_size(frame.width, frame.height, pixel_aspect, rotation)
             width, height = _covering(*shown, view)
         if turns % 2:
             width, height = height, width

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightsound.stages.errors import StageError
 from sightsound.stages.measure import Measured, measure
-from sightsound.stages.packets import frames_on_screen, plan_packets
+from sightsound.stages.packets import PacketIndex, frames_on_screen, plan_packets
 from sightsound.stages.records import (
     NO_FRAME,
     MediaInfo,
@@ -96,6 +96,8 @@ class Plan:
             n_windows=len(windows),
             slices=slices,
             truncated=measured.truncated,
+            hides_packets=not bool(measured.index.shown.all()),
+            has_leading_frames=_has_leading_frames(measured.index),
         )
 
     def _n_slices(self, n_windows: int) -> int:
@@ -125,9 +127,11 @@ class Plan:
         owned_to = stop_sample if owned_to is None else owned_to
         samples = range(first_sample, stop_sample)
         sample_pts = _sample_pts(samples, fps=fps, stream=info.video, measured=measured)
-        packets = None
+        packets = frame_pts = None
         if info.video is not None and measured.plannable:
             packets = plan_packets(measured.index, np.unique(sample_pts[sample_pts != NO_FRAME]))
+        elif info.video is not None and not measured.index.is_timed:
+            frame_pts = measured.index.shown_pts
         return Slice(
             index=index,
             windows=own,
@@ -136,6 +140,7 @@ class Plan:
             owned_from=math.ceil(Fraction(own[0].start_s) * fps),
             owned_to=owned_to,
             packets=packets,
+            frame_pts=frame_pts,
         )
 
 
@@ -149,6 +154,15 @@ def lay_windows(duration_s: float, *, length_s: float, hop_s: float) -> tuple[Wi
         Window(index=k, start_s=k * hop_s, end_s=end_s)
         for k, end_s in enumerate((*ends, duration_s))
     )
+
+
+def _has_leading_frames(index: PacketIndex) -> bool:
+    """Whether some frames are shown before the key frame that they follow in decode order."""
+    key_numbers = np.flatnonzero(index.is_key)
+    if not len(key_numbers):
+        return False
+    followed = index.pts[key_numbers[np.cumsum(index.is_key)[key_numbers[0] :] - 1]]
+    return bool((index.pts[key_numbers[0] :] < followed).any())
 
 
 def _floats(span: tuple[Fraction, Fraction] | None) -> tuple[float, float] | None:
@@ -166,7 +180,6 @@ def _sample_pts(
         return math.floor((sample / fps + origin) / base)
 
     thresholds = np.array([threshold(sample) for sample in samples], dtype=np.int64)
-    shown = np.unique(measured.index.pts[measured.index.shown])
-    chosen = frames_on_screen(shown, thresholds, first_until=threshold(1))
+    chosen = frames_on_screen(measured.index.shown_pts, thresholds, first_until=threshold(1))
     ended = np.array([sample / fps >= measured.video_span[1] for sample in samples], dtype=bool)
     return np.where(ended, NO_FRAME, chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -12,13 +13,15 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from sightsound.stages.errors import StageError
-from sightsound.stages.media import check_file, open_media
+from sightsound.stages.media import check_file, open_media, opening_log
 from sightsound.stages.records import AudioStreamInfo, MediaInfo, MediaLimits, VideoStreamInfo
 from sightsound.stages.storage import open_binary
 
 _HASH_BLOCK_BYTES = 1 << 20
 # A shape of pixels beyond this is a broken header; real ones are within 1:3 and 3:1.
 _MOST_PIXEL_ASPECT = 20
+# Of a picture that is too large for it FFmpeg says no size but in this message.
+_REFUSED_SIZE = re.compile(r"Picture size (\d+x\d+) is invalid")
 
 
 class Probe:
@@ -198,6 +201,13 @@ def _nothing_usable(path: str, container: InputContainer) -> StageError:
             "probe",
             "no_stream",
             f"{path} holds {held}, neither picture nor sound: there is nothing to label.",
+        )
+    refused = (_REFUSED_SIZE.search(message) for message in opening_log(path))
+    if (size := next(filter(None, refused), None)) is not None:
+        return StageError(
+            "probe",
+            "too_large",
+            f"{path} has pictures of {size[1]}, more than FFmpeg can decode: scale it down.",
         )
     return StageError(
         "probe",

@@ -108,7 +108,8 @@ class Slice:
     ``sample_pts`` has, for each picture sample from ``first_sample`` on, the timestamp of the
     frame on screen at ``sample / fps`` seconds, or ``NO_FRAME``. Neighbouring slices share
     samples; those from ``owned_from`` up to ``owned_to`` are counted by this one.
-    ``packets`` is None where timestamps do not allow a plan.
+    ``packets`` is None where timestamps do not allow a plan. ``frame_pts`` are, where not every
+    frame states its time, those at which frames are due on screen, in order.
     """
 
     index: int
@@ -118,6 +119,7 @@ class Slice:
     owned_from: int
     owned_to: int
     packets: PacketPlan | None
+    frame_pts: NDArray[np.int64] | None = None
 
 
 NO_FRAME = np.iinfo(np.int64).min
@@ -129,7 +131,9 @@ class VideoPlan:
 
     ``origin_s`` is the timestamp at which the presentation starts; every other time counts from
     it. ``video_span_s`` and ``audio_span_s`` are where picture and sound begin and end, None
-    where there is none. ``truncated`` says that the container promises much more than is there.
+    where there is none. ``truncated`` says that the container promises much more than is there,
+    ``hides_packets`` that some packets of the picture are never shown, ``has_leading_frames``
+    that some are shown before the key frame that they follow in the file.
     """
 
     origin_s: Fraction
@@ -140,6 +144,8 @@ class VideoPlan:
     n_windows: int
     slices: tuple[Slice, ...]
     truncated: bool
+    hides_packets: bool = False
+    has_leading_frames: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +231,8 @@ class SliceResult:
     """What a worker gives back for a slice.
 
     ``stage_s`` is CPU seconds by stage. Counts are over the samples that the slice owns, so
-    that they add up to the same totals however a video was cut.
+    that they add up to the same totals however a video was cut. ``decoder_fallback`` says why
+    PyAV stood in for the decoder asked for, and is empty where it did not.
     """
 
     index: int
@@ -234,6 +241,7 @@ class SliceResult:
     n_frames_corrupt: int
     rotation: int
     decoded_in_full: bool
+    decoder_fallback: str = ""
     stage_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -257,7 +265,8 @@ class VideoResult:
     """Everything about one input: what the tables say of it.
 
     ``info`` and ``plan`` are None where the video failed before they were known. ``failure``
-    says why it failed, or what is wrong with a partial one. ``processing_s`` is CPU seconds.
+    says why it failed, or what is wrong with a partial one. ``decoder_fallback`` is that of the
+    first slice that has one. ``processing_s`` is CPU seconds.
     """
 
     uri: str
@@ -270,4 +279,5 @@ class VideoResult:
     rotation: int = 0
     n_frames_decoded: int = 0
     n_frames_corrupt: int = 0
+    decoder_fallback: str = ""
     processing_s: float = 0.0

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from sightsound.pipeline.inspection.records import PictureSize
 from sightsound.stages.measure import Measured
 from sightsound.stages.media import Demuxer, Packet, open_media
-from sightsound.stages.packets import PacketIndex
 from sightsound.stages.records import MediaInfo, VideoStreamInfo
 
 # Key frames to decode, spread over the file; packets to try where none of them decodes.
@@ -49,17 +48,14 @@ def try_decoding(
     info: MediaInfo,
     measured: Measured,
     alive: Callable[[], None],
-    *,
-    is_untimed: Sequence[int],
 ) -> Trial:
     """Decode up to 64 key frames, spread over the file, and the sound up to its first frame.
 
     Where no key frame decodes, one picture from the file's first packets is tried for.
-    ``is_untimed`` says which packets of the picture have no time: those may be second fields.
     """
     trial = Trial()
     decoders = _open_decoders(container, info)
-    chosen = _spread(key_positions(measured.index, is_untimed), _MOST_KEY_FRAMES)
+    chosen = _spread(np.flatnonzero(measured.index.is_key), _MOST_KEY_FRAMES)
     number = -1
     n_sound_tried = 0
     tried: list[Packet] = []
@@ -69,7 +65,7 @@ def try_decoding(
         if info.video is not None and packet.stream_index == info.video.index:
             number += 1
             if tried:
-                if packet.pts is None:
+                if number in measured.index.second_fields:
                     tried.append(packet)
                 _try_key_frame(container, tried, trial, info.video, measured.origin_s)
                 tried = []
@@ -86,13 +82,6 @@ def try_decoding(
         if not trial.n_decoded:
             _try_from_the_start(info, trial, measured.origin_s)
     return trial
-
-
-def key_positions(index: PacketIndex, is_untimed: Sequence[int]) -> NDArray[np.int64]:
-    """Which packets of the picture are key frames; second fields, which have no time, are none."""
-    untimed = np.array(is_untimed, dtype=bool)[: len(index.is_key)]
-    timed_keys = np.flatnonzero(index.is_key[: len(untimed)] & ~untimed)
-    return timed_keys if len(timed_keys) else np.flatnonzero(index.is_key)
 
 
 def _open_decoders(

@@ -51,8 +51,7 @@ def inspect_media(path: str, alive: Callable[[], None] = lambda: None) -> Inspec
     with open_media(path, stage="plan") as container:
         tracks = _read_tracks(container, info, alive)
     with open_media(path, stage="decode") as container:
-        untimed = tracks.by_index[info.video.index].is_untimed if info.video is not None else ()
-        trial = try_decoding(container, info, measured, alive, is_untimed=untimed)
+        trial = try_decoding(container, info, measured, alive)
         picture = None
         if info.video is not None:
             track = tracks.by_index[info.video.index]

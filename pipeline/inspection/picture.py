@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from sightsound.pipeline.inspection.decoding import Trial, key_positions
+from sightsound.pipeline.inspection.decoding import Trial
 from sightsound.pipeline.inspection.records import KeyFrames, PictureFacts, Stretch
 from sightsound.pipeline.inspection.times import Track, frame_times, intervals_s
 from sightsound.stages.measure import Measured
@@ -75,7 +75,6 @@ def picture_facts(
     context = source.codec_context
     assert isinstance(context, VideoCodecContext)
     span = measured.video_span
-    is_interlaced = frame is not None and frame.interlaced_frame
     rotation = quarter_turns(frame.rotation) * 90 if frame is not None else 0
     width, height = shown_size(
         frame.width if frame is not None else stream.width,
@@ -104,7 +103,7 @@ def picture_facts(
         hdr=_HDR.get(shape.color_trc),
         has_alpha=source.metadata.get("alpha_mode") == "1"
         or (pixels is not None and any(part.is_alpha for part in pixels.components)),
-        is_interlaced=is_interlaced,
+        is_interlaced=frame is not None and frame.interlaced_frame,
         span=Stretch(start_s=float(span[0]), end_s=float(span[1])) if span else None,
         claimed_rate_hz=float(stream.average_rate) if stream.average_rate else None,
         claimed_frames=stream.claimed_frames or None,
@@ -114,16 +113,13 @@ def picture_facts(
             origin_s=measured.origin_s,
             are_stated=measured.index.plannable,
             n_restarts=track.n_restarts,
-            packets_a_frame=2 if is_interlaced and track.holds_field_pairs else 1,
         ),
-        key_frames=_key_frames(stream, measured, track, trial),
+        key_frames=_key_frames(stream, measured, trial),
     )
 
 
-def _key_frames(
-    stream: VideoStreamInfo, measured: Measured, track: Track, trial: Trial
-) -> KeyFrames:
-    times = measured.index.pts[key_positions(measured.index, track.is_untimed)]
+def _key_frames(stream: VideoStreamInfo, measured: Measured, trial: Trial) -> KeyFrames:
+    times = measured.index.pts[measured.index.is_key]
     steps = intervals_s(times, stream.time_base)
     return KeyFrames(
         count=len(times),

@@ -23,17 +23,13 @@ _MOST_GAPS = 100
 
 
 class Track:
-    """The packets of one stream, of any kind, as they are read: 1 to 17 bytes each.
-
-    ``is_untimed`` says of each packet that it has no time of its own.
-    """
+    """The packets of one stream, of any kind, as they are read: up to 16 bytes each."""
 
     def __init__(self, time_base: Fraction | None, *, keep_gaps: bool = False) -> None:
         self._time_base = time_base or Fraction(1, 1_000_000)
         self._keep_gaps = keep_gaps
         self._times = array("q")
         self._ends = array("q")
-        self.is_untimed = array("b")
         self.n_packets = 0
         self.first: int | None = None
         self.end: int | None = None
@@ -44,7 +40,6 @@ class Track:
     def add(self, packet: Packet) -> None:
         """Count one packet."""
         self.n_packets += 1
-        self.is_untimed.append(packet.pts is None)
         self.n_corrupt += packet.is_corrupt
         if packet.dts is not None and not packet.is_discard:
             if self._latest_dts is not None:
@@ -61,12 +56,6 @@ class Track:
         if self._keep_gaps:
             self._times.append(time)
             self._ends.append(end)
-
-    @property
-    def holds_field_pairs(self) -> bool:
-        """Whether every second packet has no time, as where each is a field and two are a frame."""
-        untimed = np.array(self.is_untimed, dtype=bool)
-        return len(untimed) > 1 and bool(untimed[1::2].all()) and not untimed[::2].any()
 
     def start_s(self, origin_s: Fraction) -> float | None:
         """The first time in the presentation."""
@@ -95,13 +84,12 @@ def frame_times(
     origin_s: Fraction,
     are_stated: bool,
     n_restarts: int,
-    packets_a_frame: int,
 ) -> FrameTimes:
     """Describe the times of the frames that are shown."""
-    shown = np.unique(index.pts[index.shown])
+    shown = index.shown_pts
     steps = shown[1:] - shown[:-1]
-    n_frames = int(np.count_nonzero(index.shown)) // packets_a_frame
-    n_hidden = int(np.count_nonzero(~index.shown)) // packets_a_frame
+    n_frames = int(np.count_nonzero(index.shown))
+    n_hidden = len(index.shown) - n_frames - len(index.second_fields)
     if not len(steps):
         return FrameTimes(
             n_frames=n_frames,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sightsound.models.backbones.base import FrameView
 from sightsound.stages.decode import Decode
+from sightsound.stages.decoders import BackendName
 from sightsound.stages.errors import PlanMismatchError
 from sightsound.stages.frames import DecodeReport
 from sightsound.stages.plan import Grid, Plan
@@ -57,7 +58,7 @@ class Decoded:
     """All of a file: pictures by sample number, and sound by first sample of each block.
 
     ``fell_back`` are the slices whose packet plan did not hold; ``report`` has what all slices
-    reported.
+    reported, of their fallbacks to PyAV the first.
     """
 
     info: MediaInfo
@@ -92,13 +93,19 @@ def decode(
     in_full: bool = False,
     sound: bool = False,
     view: FrameView = VIEW,
+    backend: BackendName = "pyav",
 ) -> Decoded:
     """Run probe, plan and decode over every slice, each sample taken from the slice it is of.
 
     Sound that several slices gave must be the same to the bit.
     """
     info, plan = make_plan(path, fps=fps, slice_s=slice_s, length_s=length_s)
-    stage = Decode((view,), sample_rate_hz=RATE_HZ if sound else None, sound_margin_s=0.5)
+    stage = Decode(
+        (view,),
+        sample_rate_hz=RATE_HZ if sound else None,
+        sound_margin_s=0.5,
+        backend=backend,
+    )
     shown: dict[int, Shown] = {}
     blocks: dict[int, NDArray[np.float32]] = {}
     fell_back = []
@@ -121,6 +128,7 @@ def decode(
         total.tainted |= {sample for sample in report.tainted if sample >= piece.owned_from}
         total.sound_errors_s += report.sound_errors_s
         total.rotation = total.rotation or report.rotation
+        total.fallback = total.fallback or report.fallback
     return Decoded(
         info=info,
         plan=plan,

@@ -1,7 +1,7 @@
 """H.264 whose fields are pictures of their own, which no free encoder makes, by hand.
 
 Every macroblock is I_PCM: its samples, uncoded (H.264, 7.3.5). A frame is two pictures, its top
-field and then its bottom field, in one packet or each in one.
+field and then its bottom field.
 """
 
 from __future__ import annotations
@@ -22,31 +22,54 @@ _I_PCM = 25
 _FOLLOWING = b"\x0d\x00"
 
 
-def field_coded_clip(path: Path, *, n_frames: int) -> None:
-    """A transport stream of field pictures, 25 frames a second."""
+def field_coded_clip(path: Path, *, n_frames: int, each_timed: bool = False) -> None:
+    """A stream of field pictures, 25 frames a second.
+
+    A time is stated for each frame, or, where ``each_timed``, for each field.
+    """
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        stream.time_base = Fraction(1, 25)
+        stream.time_base = Fraction(1, 50)
         container.start_encoding()
         for number in range(n_frames):
-            packet = Packet(_frame(number))
-            packet.stream, packet.time_base = stream, Fraction(1, 25)
-            packet.pts = packet.dts = number
-            packet.duration, packet.is_keyframe = 1, number % 25 == 0
-            container.mux(packet)
+            fields = _fields(number)
+            parts = fields if each_timed else [b"".join(fields)]
+            for turn, part in enumerate(parts):
+                packet = Packet(part)
+                packet.stream, packet.time_base = stream, Fraction(1, 50)
+                packet.pts = packet.dts = 2 * number + turn
+                packet.duration = 1 if each_timed else 2
+                packet.is_keyframe = number % 25 == 0 and turn == 0
+                container.mux(packet)
 
 
-def _frame(number: int) -> bytes:
+def copied_fields_clip(path: Path, *, n_frames: int) -> None:
+    """A stream of field pictures, copied packet by packet from a transport stream."""
+    source_path = path.with_name(f"source-{path.name}.ts")
+    field_coded_clip(source_path, n_frames=n_frames, each_timed=True)
+    with (
+        av.open(str(source_path)) as source,
+        av.open(str(path), "w", options={"fflags": "+bitexact"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    source_path.unlink()
+
+
+def _fields(number: int) -> list[bytes]:
     picture = numbered(number, _WIDTH, _HEIGHT)
     frame_number = number % 25 % 16
-    units = [_delimiter()]
-    if number % 25 == 0:
-        units += [_sequence(), _parameters()]
+    fields = []
     for bottom in (0, 1):
         is_first = number % 25 == 0 and not bottom
-        units.append(_field(picture[bottom::2], frame_number, bottom, is_idr=is_first))
-    return b"".join(units)
+        headers = [_sequence(), _parameters()] if is_first else []
+        field = _field(picture[bottom::2], frame_number, bottom, is_idr=is_first)
+        fields.append(b"".join([_delimiter(), *headers, field]))
+    return fields
 
 
 def _delimiter() -> bytes:

@@ -31,10 +31,11 @@ from media.torture_damage import DAMAGE
 from media.torture_hostile import HOSTILE
 from media.torture_look import LOOK
 from media.torture_sound import SOUND
+from media.torture_streams import STREAMS
 from media.torture_times import TIMES
 
 TORTURE: dict[str, Torture] = {
-    torture.file: torture for torture in (*TIMES, *LOOK, *SOUND, *DAMAGE, *HOSTILE)
+    torture.file: torture for torture in (*TIMES, *LOOK, *SOUND, *STREAMS, *DAMAGE, *HOSTILE)
 }
 
 

@@ -153,7 +153,7 @@ def _frames(picture: Picture) -> Iterator[VideoFrame]:
 
 def _sound_packets(container: OutputContainer, sound: Sound) -> Iterator[tuple[float, Packet]]:
     channels = sound.samples.shape[1]
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[channels]
     # FFmpeg's own Vorbis encoder counts as experimental.
     options = {"strict": "experimental", **sound.options}
     stream = container.add_stream(sound.codec, rate=sound.rate_hz, options=options)

@@ -1,6 +1,9 @@
-"""Sounds whose every moment differs from every other, so that a shift cannot hide."""
+"""Sounds: such whose every moment differs from every other, so that a shift cannot hide; tones."""
 
 from __future__ import annotations
+
+import struct
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,3 +30,25 @@ def click(duration_s: float, rate_hz: int, *, at_s: float) -> NDArray[np.float32
     length = round(0.004 * rate_hz)
     samples[begin : begin + length] = 0.9 * np.sin(np.pi * np.arange(length) / 4)[:, None]
     return samples
+
+
+def tone(duration_s: float, rate_hz: int, *, frequency_hz: float) -> NDArray[np.float32]:
+    """A steady sine of half the full loudness: (n, 1)."""
+    time = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return np.asarray(0.5 * np.sin(2 * np.pi * frequency_hz * time), dtype=np.float32)[:, None]
+
+
+def wave_file(path: Path, samples: NDArray[np.float32], rate_hz: int, *, mask: int = 0) -> Path:
+    """16-bit PCM as WAVE_FORMAT_EXTENSIBLE, whose mask says which channels they are (0: none)."""
+    n_channels = samples.shape[1]
+    data = (samples * 32767).round().astype("<i2").tobytes()
+    pcm = bytes.fromhex("0100000000001000800000aa00389b71")
+    head = struct.pack(
+        "<HHIIHHHHI16s",
+        *(0xFFFE, n_channels, rate_hz, rate_hz * n_channels * 2, n_channels * 2, 16),
+        *(22, 16, mask, pcm),
+    )
+    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head
+    body += b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return path

@@ -10,7 +10,7 @@ from typing import Literal
 
 from media.make import Picture, Sound, make_clip
 
-Kind = Literal["times", "look", "sound", "damage", "hostile"]
+Kind = Literal["times", "look", "sound", "streams", "damage", "hostile"]
 Status = Literal["ok", "partial", "failed"]
 
 

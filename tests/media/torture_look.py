@@ -43,6 +43,8 @@ LOOK = [
     _look("odd_size_444.mp4", "97x73 in 4:4:4", width=97, height=73, pixel_format="yuv444p"),
     _look("alpha.webm", "VP9 with transparency", codec="libvpx-vp9", pixel_format="yuva420p",
           options=_VPX),
+    _look("alpha_vp8.webm", "VP8 with transparency", codec="libvpx", pixel_format="yuva420p",
+          options={**_VPX, "auto-alt-ref": "0"}),
     _look("alpha_png.mov", "PNG with transparency", codec="png", pixel_format="rgba"),
     _look("alpha_prores.mov", "ProRes 4444 with transparency", codec="prores_ks",
           pixel_format="yuva444p10le", options={"profile": "4444"}),

@@ -13,9 +13,15 @@ from media.torture import Torture, with_sound
 TOGETHER_AT_S = Fraction(3)
 _END_S = 5
 _VP9 = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}
+# By how a file's name ends: the codec of its sound, and its picture.
 _CONTAINERS: dict[str, tuple[str, dict[str, object]]] = {
     "mp4": ("aac", {}),
+    "opus.mp4": ("libopus", {}),
+    "mov": ("pcm_s16le", {}),
     "mkv": ("flac", {}),
+    "aac.mkv": ("aac", {}),
+    "opus.mkv": ("libopus", {}),
+    "mp3.mkv": ("libmp3lame", {}),
     "ts": ("aac", {}),
     "webm": ("libopus", _VP9),
 }
@@ -27,11 +33,19 @@ _OFFSETS = {
     "picture_late": (Fraction(2, 5), Fraction(0)),
     "picture_very_late": (Fraction(6, 5), Fraction(0)),
 }
+# Before 0, which only an edit list can hide; the presentation starts at 0.
+_CUTS = {
+    "picture_cut": (Fraction(-4, 5), Fraction(0)),
+    "sound_cut": (Fraction(0), Fraction(-1, 2)),
+    "both_cut": (Fraction(-33, 25), Fraction(-1, 3)),
+}
+_EDITED = ("mp4", "mov")
 
 
-def _click_and_flash(suffix: str, name: str) -> Torture:
-    sound_codec, shape = _CONTAINERS[suffix]
-    picture_start_s, sound_start_s = _OFFSETS[name]
+def _click_and_flash(
+    ending: str, name: str, picture_start_s: Fraction, sound_start_s: Fraction
+) -> Torture:
+    sound_codec, shape = _CONTAINERS[ending]
     flash_at = int((TOGETHER_AT_S - picture_start_s) * 25)
 
     def picture() -> Picture:
@@ -50,11 +64,18 @@ def _click_and_flash(suffix: str, name: str) -> Torture:
         return Sound(samples=samples, codec=sound_codec, start_s=sound_start_s)
 
     return with_sound(
-        f"click_{name}.{suffix}",
-        f"picture {float(picture_start_s):g} s and sound {float(sound_start_s):g} s late",
+        f"click_{name}.{ending}",
+        f"picture from {float(picture_start_s):g} s on, sound from {float(sound_start_s):g} s on",
         picture,
         sound,
     )
 
 
-SOUND = [_click_and_flash(suffix, name) for suffix in _CONTAINERS for name in _OFFSETS]
+SOUND = [
+    *(
+        _click_and_flash(ending, name, *at)
+        for ending in _CONTAINERS
+        for name, at in _OFFSETS.items()
+    ),
+    *(_click_and_flash(ending, name, *at) for ending in _EDITED for name, at in _CUTS.items()),
+]

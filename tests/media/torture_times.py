@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 from media.boxes import Box, change_movie, set_edits, shift_composition
-from media.fields import field_coded_clip
+from media.fields import copied_fields_clip, field_coded_clip
 from media.jpeg import interlaced_clip
 from media.make import Picture, even_times, make_clip, uneven_times
 from media.pictures import flash
@@ -161,6 +161,20 @@ def _all() -> list[Torture]:
             _in_ts(_PLAIN), height=96, options={"flags": "+ilme+ildct"})),
         Torture(kind="times", file="fields.ts", ails="each field coded by itself (H.264)",
                 make=lambda path: field_coded_clip(path, n_frames=50),
+                frame_times_s=even_times(50), tolerance_s=0.00002),
+        Torture(kind="times", file="fields_timed.ts", ails="each field coded by itself and timed",
+                make=lambda path: field_coded_clip(path, n_frames=50, each_timed=True),
+                frame_times_s=even_times(50), tolerance_s=0.00002),
+        Torture(kind="times", file="fields_copied.mkv", ails="a block for each field",
+                make=lambda path: copied_fields_clip(path, n_frames=50),
+                frame_times_s=even_times(50), tolerance_s=0.00051),
+        Torture(kind="times", file="fields.h264", ails="fields in a bare stream, without times",
+                make=lambda path: field_coded_clip(path, n_frames=50),
+                frame_times_s=even_times(50), tolerance_s=1e-6),
+        Torture(kind="times", file="fields_sparse.ts", ails="fields: one frame in five has a time",
+                make=lambda path: (
+                    field_coded_clip(path, n_frames=50),
+                    path.write_bytes(without_some_times(path.read_bytes(), keep_every=5))),
                 frame_times_s=even_times(50), tolerance_s=0.00002),
         Torture(kind="times", file="fields.avi", ails="each field coded by itself (JPEG)",
                 make=lambda path: interlaced_clip(path, n_frames=50),

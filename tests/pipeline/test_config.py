@@ -56,6 +56,7 @@ def test_one_number_of_a_rule_leaves_the_others():
         ("streams.audio_track=-1", "streams.audio_track"),
         ("limits.memory_bytes=1000", "limits.memory_bytes"),
         ("limits.picture_pixels=0", "limits.picture_pixels"),
+        ("decode.backend=opencv", "'pyav', 'decord' or 'torchcodec'"),
     ],
 )
 def test_wrong_setting_is_refused_by_name(setting, part):
@@ -90,7 +91,13 @@ def test_key_of_results_ignores_how_work_is_spread():
 
 @pytest.mark.parametrize(
     "setting",
-    ["window.hop_s=2", "sampling.fps=1", "output.top_k=3", "streams.audio_track=0"],
+    [
+        "window.hop_s=2",
+        "sampling.fps=1",
+        "output.top_k=3",
+        "streams.audio_track=0",
+        "decode.backend=decord",
+    ],
 )
 def test_key_of_results_changes_with_what_they_depend_on(setting):
     assert load_config(settings=(setting,)).config_id() != Config().config_id()

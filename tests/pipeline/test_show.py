@@ -1,10 +1,15 @@
 """What a person sees: bars, times, which sense carried a label."""
 
+from dataclasses import replace
+from io import StringIO
+
 import pytest
+from helpers.results import TASKS, labelled
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from sightsound.pipeline.show import carried_by, score_bar
+from sightsound.pipeline.show import carried_by, score_bar, show_result
 from sightsound.pipeline.timeline import clock_time
 
 
@@ -39,3 +44,10 @@ def test_senses_are_named():
     assert carried_by(1.0) == "picture"
     assert carried_by(0.0) == "sound"
     assert carried_by(0.75) == "picture 75%, sound 25%"
+
+
+def test_that_another_decoder_stood_in_is_shown():
+    reason = "decord cannot read it: PyAV decoded the picture."
+    console = Console(file=StringIO(), width=110)
+    show_result(console, replace(labelled("/a.mp4"), decoder_fallback=reason), TASKS)
+    assert reason in console.file.getvalue()

@@ -54,6 +54,7 @@ def slice_results(draw):
         n_frames_corrupt=draw(counts),
         rotation=draw(st.sampled_from((-90, 0, 90, 180))),
         decoded_in_full=draw(st.booleans()),
+        decoder_fallback=draw(st.sampled_from(("", "decord cannot: PyAV decoded the picture."))),
         stage_s=draw(
             st.dictionaries(st.sampled_from(("decode", "fuse")), st.floats(0, allow_infinity=False))
         ),

@@ -195,6 +195,72 @@ def test_a_packet_without_a_time_makes_a_plan_impossible() -> None:
     assert not builder.build().plannable
 
 
+@st.composite
+def even_streams(draw: st.DrawFn) -> tuple[list[int], list[int | None], list[int | None]]:
+    """Frames at an even rate, some with times: when they are shown, and in decode order their
+    stated times of display and of decoding.
+
+    Each group of pictures is a key frame and runs of a frame and those it precedes on screen.
+    """
+    step, start = draw(st.integers(3, 4000)), draw(st.integers(-(10**6), 10**6))
+    n_before, n_runs = draw(st.integers(0, 3)), draw(st.integers(2, 12))
+    order = [0]
+    for _ in range(n_runs):
+        first = len(order)
+        order += [first + n_before, *range(first, first + n_before)]
+    delay = step if n_before else 0
+    is_stated = draw(st.lists(st.booleans(), min_size=len(order), max_size=len(order)))
+    is_stated[0] = is_stated[-1] = True
+    due = [start + step * k for k in range(len(order))]
+    pts = [due[k] if stated else None for k, stated in zip(order, is_stated, strict=True)]
+    dts = [at - delay if stated else None for at, stated in zip(due, is_stated, strict=True)]
+    return due, pts, dts
+
+
+@given(even_streams())
+def test_frames_without_times_divide_the_gap_between_those_that_have_one(
+    stream: tuple[list[int], list[int | None], list[int | None]],
+) -> None:
+    due, pts, dts = stream
+    builder = PacketIndexBuilder()
+    for position, (shown_at, decoded_at) in enumerate(zip(pts, dts, strict=True)):
+        builder.add(pts=shown_at, dts=decoded_at, is_key=position == 0, is_shown=True)
+    index = builder.build()
+    assert index.is_timed == (None not in pts)
+    assert index.shown_pts.tolist() == due
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 5000))
+def test_second_fields_are_no_frames_of_their_own(pairs: list[bool], step: int) -> None:
+    """Some frames in one packet and some in two, of which only the first has a time."""
+    builder = PacketIndexBuilder()
+    for number, is_pair in enumerate(pairs):
+        builder.add(pts=step * number, dts=step * number, is_key=True, is_shown=True)
+        if is_pair:
+            builder.add(pts=None, dts=None, is_key=True, is_shown=True, is_second_field=True)
+    index = builder.build()
+    assert index.is_timed
+    assert len(index.second_fields) == sum(pairs)
+    assert index.shown_pts.tolist() == [step * number for number in range(len(pairs))]
+    assert np.count_nonzero(index.is_key) == np.count_nonzero(index.shown) == len(pairs)
+
+
+def test_frames_without_any_time_are_one_interval_apart() -> None:
+    builder = PacketIndexBuilder()
+    for _ in range(4):
+        builder.add(pts=None, dts=None, is_key=False, is_shown=True)
+    assert builder.build(interval=40).shown_pts.tolist() == [0, 40, 80, 120]
+
+
+def test_a_gap_that_something_is_lost_in_is_not_divided() -> None:
+    """Every second frame has a time, 10 s are missing, and frames go on as they did."""
+    builder = PacketIndexBuilder()
+    for time in (0, None, 80, None, 10_160, None, 10_240, None):
+        builder.add(pts=time, dts=time, is_key=time == 0, is_shown=True)
+    expected = [0, 40, 80, 120, 10_160, 10_200, 10_240, 10_280]
+    assert builder.build().shown_pts.tolist() == expected
+
+
 def test_an_empty_stream_makes_a_plan_impossible() -> None:
     assert not PacketIndexBuilder().build().plannable
 

@@ -395,3 +395,11 @@ def test_one_wild_timestamp_does_not_stretch_a_video(
     _, plan = make_plan(path)
     assert plan.duration_s == pytest.approx(8, abs=0.1)
     assert plan.n_windows <= 2
+
+
+def test_only_frames_that_do_not_say_their_times_are_given_some(clips: ClipLibrary) -> None:
+    (bare,) = plan_of(clips("h264_bare")).slices
+    (timed,) = plan_of(clips("h264_mp4")).slices
+    assert bare.packets is None and bare.frame_pts is not None
+    assert len(bare.frame_pts) == 200
+    assert timed.packets is not None and timed.frame_pts is None

@@ -7,14 +7,13 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from av.stream import Disposition
 from media.clips import ClipLibrary
 from media.damage import with_matroska_duration
-from media.make import Picture, Sound, even_times, make_clip
-from media.sounds import sweep
+from media.giants import gif_of
+from media.make import Picture, even_times, make_clip
+from media.streams import Part, together, tone_track
 
 from sightsound.stages.decode import Decode
 from sightsound.stages.errors import StageError
@@ -73,61 +72,16 @@ def test_unstated_pixel_aspect_means_square(clips: ClipLibrary) -> None:
     assert video.pixel_aspect == 1
 
 
-def test_cover_art_is_not_a_picture(tmp_path: Path) -> None:
-    path = tmp_path / "song.m4a"
-    make_clip(path, sound=Sound(samples=sweep(1, 48000)))
-    still = make_clip(
-        tmp_path / "cover.mov",
-        picture=Picture(times=even_times(1), codec="mjpeg", pixel_format="yuvj420p"),
-    )
-    with_cover = tmp_path / "with_cover.mp4"
-    with (
-        av.open(str(path)) as song,
-        av.open(str(still)) as cover,
-        av.open(str(with_cover), "w") as container,
-    ):
-        streams = [
-            container.add_stream_from_template(source)
-            for source in (song.streams.audio[0], cover.streams.video[0])
-        ]
-        streams[1].disposition = av.stream.Disposition.attached_pic
-        for source, stream in zip((song, cover), streams, strict=True):
-            for packet in source.demux():
-                if packet.size:
-                    packet.stream = stream
-                    container.mux(packet)
-    with av.open(str(with_cover)) as container:
-        assert len(container.streams.video) == 1
-    info = Probe()(str(with_cover))
-    assert info.video is None and info.audio is not None
-
-
 def with_tracks(path: Path, *tracks: tuple[str, str]) -> Path:
     """A file with several tracks of sound, each of a language and a disposition.
 
     Track i is a tone of (i + 1) * 1000 Hz.
     """
-    rate_hz = 16000
-    with av.open(str(path), "w") as container:
-        streams = []
-        for language, disposition in tracks:
-            stream = container.add_stream("pcm_s16le", rate=rate_hz)
-            stream.codec_context.layout = "mono"
-            if language:
-                stream.metadata["language"] = language
-            stream.disposition = Disposition[disposition] if disposition else Disposition(0)
-            streams.append(stream)
-        for begin in range(0, 2 * rate_hz, 1600):
-            for number, stream in enumerate(streams):
-                time = np.arange(begin, begin + 1600) / rate_hz
-                tone = 0.5 * np.sin(2 * np.pi * 1000 * (number + 1) * time)
-                samples = (tone * 32767).astype(np.int16).reshape(1, -1)
-                frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-                frame.sample_rate, frame.pts = rate_hz, begin
-                container.mux(stream.encode(frame))
-        for stream in streams:
-            container.mux(stream.encode(None))
-    return path
+    parts = [
+        Part(sound=tone_track(number), language=language, disposition=disposition)
+        for number, (language, disposition) in enumerate(tracks)
+    ]
+    return together(path, *parts)
 
 
 def chosen(path: Path, audio_track: int | str | None = None) -> int:
@@ -284,6 +238,16 @@ def test_a_codec_without_decoder_is_named_as_the_reason(clips: ClipLibrary, tmp_
     assert error.message.endswith(
         "holds audio in a codec that this FFmpeg has no decoder for: convert it, for example to "
         "H.264 and AAC."
+    )
+
+
+def test_a_picture_that_ffmpeg_finds_too_large_is_said_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "giant.gif"
+    path.write_bytes(gif_of(30000, 20000))
+    error = failure_of(path)
+    assert error.code == "too_large"
+    assert error.message == (
+        f"{path} has pictures of 30000x20000, more than FFmpeg can decode: scale it down."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import soxr
 from helpers.decoding import RATE_HZ, decode, decode_long, make_plan
 from media.clips import LONG, LONG_SOUND, ClipLibrary
 from media.make import Sound, make_clip
-from media.sounds import sweep
+from media.sounds import sweep, tone, wave_file
 from numpy.typing import NDArray
 
 from sightsound.stages.decode import Decode
@@ -170,22 +169,6 @@ def test_sound_of_many_channels_is_mixed(shared_media: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def wave_file(path: Path, samples: NDArray[np.float32], rate_hz: int, *, mask: int = 0) -> Path:
-    """16-bit PCM as WAVE_FORMAT_EXTENSIBLE, whose mask says which channels they are (0: none)."""
-    n_channels = samples.shape[1]
-    data = (samples * 32767).round().astype("<i2").tobytes()
-    pcm = bytes.fromhex("0100000000001000800000aa00389b71")
-    head = struct.pack(
-        "<HHIIHHHHI16s",
-        *(0xFFFE, n_channels, rate_hz, rate_hz * n_channels * 2, n_channels * 2, 16),
-        *(22, 16, mask, pcm),
-    )
-    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head
-    body += b"data" + struct.pack("<I", len(data)) + data
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
-    return path
-
-
 @pytest.mark.parametrize("n_channels", range(1, 17))
 def test_channels_of_which_nothing_is_said_count_alike(tmp_path: Path, n_channels: int) -> None:
     samples = sweep(0.5, RATE_HZ, channels=n_channels)
@@ -223,11 +206,10 @@ def test_channels_that_are_named_are_mixed_by_the_standard_matrix(
 
 @pytest.mark.parametrize("rate_hz", [8000, 11025, 22050, 32000, 88200, 96000, 192000])
 def test_sound_of_any_rate_is_heard_at_its_pitch_and_time(tmp_path: Path, rate_hz: int) -> None:
-    time = np.arange(2 * rate_hz) / rate_hz
-    samples = (0.5 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32)[:, None]
+    samples = tone(2, rate_hz, frequency_hz=1000)
     found = decode(wave_file(tmp_path / "tone.wav", samples, rate_hz), sound=True).mono
     assert len(found) == 2 * RATE_HZ
-    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * RATE_HZ) / RATE_HZ)
+    expected = tone(2, RATE_HZ, frequency_hz=1000)[:, 0]
     np.testing.assert_allclose(found[200:-200], expected[200:-200], atol=2e-3)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.decoding import RATES, Decoded, decode, reference_samples
+from helpers.decoding import RATES, Decoded, decode, make_plan, reference_samples
 from helpers.real import SHARED_MEDIA
 from media.generate import TORTURE, TortureLibrary
 from media.torture_look import LOOK
@@ -26,7 +26,15 @@ _FFPROBE = shutil.which("ffprobe")
 _PICTURES = [torture.file for torture in (*TIMES, *LOOK)]
 _TIMED = [name for name in _PICTURES if TORTURE[name].frame_times_s is not None]
 # Frames without times of their own are decoded in full, and ffprobe says none for them either.
-_UNTIMED = ("missing_times.h264", "missing_times.ts", "missing_times_b.ts")
+_UNTIMED = (
+    "missing_times.h264",
+    "missing_times.ts",
+    "missing_times_b.ts",
+    "fields.h264",
+    "fields_sparse.ts",
+)
+# How long the last of uneven frames stays is for each container to say.
+_UNEVEN = ("variable_rate.mp4", "variable_rate.mkv")
 _WHOLE = [name for name in _PICTURES if TORTURE[name].statuses == ("ok",)]
 _COMPARABLE = [name for name in _WHOLE if name not in _UNTIMED]
 _QUICK_RATES = (Fraction(8),)
@@ -45,17 +53,7 @@ def on_screen(times: Sequence[float], at: float, *, slack: float = 1e-6) -> floa
     return times[max(0, bisect_right(times, at + slack) - 1)]
 
 
-_SPARSE = pytest.mark.xfail(
-    strict=True,
-    reason="frames without a time are placed by an average rate that FFmpeg takes from the few "
-    "that have one",
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=_SPARSE) if name in _UNTIMED[1:] else name for name in _TIMED],
-)
+@pytest.mark.parametrize("name", _TIMED)
 def test_a_sample_has_the_frame_that_was_made_for_its_time(
     torture: TortureLibrary, name: str
 ) -> None:
@@ -69,6 +67,19 @@ def test_a_sample_has_the_frame_that_was_made_for_its_time(
         # A rounded time may fall to the other side of the sample's.
         around = {on_screen(expected, sample / 8, slack=slack) for slack in (-tolerance, tolerance)}
         assert min(abs(shown.time_s - time) for time in around) <= tolerance + 1e-9, sample
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in _TIMED if name in _WHOLE and name not in _UNEVEN]
+)
+def test_the_picture_ends_one_frame_after_its_last_begins(
+    torture: TortureLibrary, name: str
+) -> None:
+    expected = [float(time) for time in TORTURE[name].frame_times_s or ()]
+    step = expected[-1] - expected[-2]
+    _, plan = make_plan(torture(name))
+    assert plan.video_span_s is not None
+    assert plan.video_span_s == pytest.approx((0, expected[-1] + step), abs=step / 2)
 
 
 @pytest.mark.parametrize("fps", _QUICK_RATES, ids=str)

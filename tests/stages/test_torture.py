@@ -179,7 +179,8 @@ def test_a_playlist_lies_beside_the_file_that_it_names(torture: TortureLibrary) 
     "name",
     ["variable_rate.mkv", "joined.ts", "fragmented.mp4", "fields.avi", "fields.ts", "alpha.webm",
      "wrong_rate.flv", "swapped_packets.mkv", "bit_flips.mp4", "click_together.ts",
-     "negative_start.mp4", "hdr_pq.mp4", "missing_times.mpg"],
+     "negative_start.mp4", "hdr_pq.mp4", "missing_times.mpg", "fields_copied.mkv", "tracks.mkv",
+     "cover.mp3", "cover_attached.mkv"],
 )  # fmt: skip
 def test_a_file_is_made_of_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
     digests = set()

@@ -126,6 +126,7 @@ RESULT = VideoResult(
     rotation=90,
     n_frames_decoded=18,
     n_frames_corrupt=3,
+    decoder_fallback="decord cannot: PyAV decoded the picture.",
     processing_s=1.25,
 )
 FAILED = VideoResult(
@@ -187,6 +188,7 @@ def test_a_video_is_a_row_with_all_that_is_known_of_it(tmp_path: Path) -> None:
         "has_audio": True,
         "n_frames_decoded": 18,
         "n_frames_corrupt": 3,
+        "decoder_fallback": "decord cannot: PyAV decoded the picture.",
         "n_windows": 2,
         "model_id": "model",
         "config_id": "config",

@@ -125,7 +125,9 @@ def test_hdr_is_named_and_said_to_be_untouched(
     assert f"HDR ({hdr}) is not tone-mapped" in warnings_of(torture(name))["hdr"]
 
 
-@pytest.mark.parametrize("name", ["alpha.webm", "alpha_png.mov", "alpha_prores.mov"])
+@pytest.mark.parametrize(
+    "name", ["alpha.webm", "alpha_vp8.webm", "alpha_png.mov", "alpha_prores.mov"]
+)
 def test_transparency_is_said_to_be_dropped(torture: TortureLibrary, name: str) -> None:
     assert "alpha" in warnings_of(torture(name))
 
@@ -135,9 +137,13 @@ def test_interlacing_is_told(torture: TortureLibrary, name: str) -> None:
     assert "interlaced" in warnings_of(torture(name))
 
 
-def test_two_fields_are_one_frame(torture: TortureLibrary) -> None:
-    picture = picture_of(torture("fields.ts"))
+@pytest.mark.parametrize(
+    "name", ["fields.ts", "fields_timed.ts", "fields_copied.mkv", "fields_sparse.ts", "fields.h264"]
+)
+def test_two_fields_are_one_frame(torture: TortureLibrary, name: str) -> None:
+    picture = picture_of(torture(name))
     assert picture.times.n_frames == picture.key_frames.count == 50
+    assert picture.times.n_hidden == 0
     assert picture.times.rate_hz == pytest.approx(25)
     assert picture.key_frames.n_decoded == picture.key_frames.n_tried == 50
 
@@ -164,7 +170,9 @@ def test_a_wrapped_clock_is_no_restart(torture: TortureLibrary) -> None:
 
 def test_a_stream_without_times_is_told(torture: TortureLibrary) -> None:
     assert "no_times" in warnings_of(torture("missing_times.h264"))
+    assert "no_times" in warnings_of(torture("missing_times_b.ts"))
     assert "no_times" not in warnings_of(torture("b_frames.ts"))
+    assert "no_times" not in warnings_of(torture("fields.ts"))
 
 
 @pytest.mark.parametrize("name", ["edit_list_two_parts.mp4", "negative_start.mp4", "wrap_late.ts"])
