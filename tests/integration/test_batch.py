@@ -155,7 +155,7 @@ def test_finished_run_is_not_repeated(media, done):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.parquet")}
     again = batch(media, "--out", done)
     assert again.returncode == FINISHED_SOME_FAILED
-    assert "7 done before, 0 to do" in again.stderr
+    assert "8 done before, 0 to do" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*.parquet")} == before
 
 
@@ -185,7 +185,7 @@ def test_changed_configuration_is_said_and_replaces_the_results(media, done, tmp
 def test_retry_failed_does_just_those_again(media, done, tmp_path):
     shutil.copytree(done, tmp_path / "out")
     again = batch(media, "--out", tmp_path / "out", "--retry-failed")
-    assert "5 done before, 2 to do" in again.stderr
+    assert "6 done before, 2 to do" in again.stderr
     assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
 
 
