@@ -36,6 +36,7 @@ from report import Target, publish, table
 from sightsound.models.bundle import load_bundle
 from sightsound.pipeline.config import Config, load_config
 from sightsound.pipeline.local import LocalEngine, Progress
+from sightsound.pipeline.prepare import prepare
 from sightsound.stages.records import VideoResult
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".flv", ".wav", ".mpg", ".mp3")
@@ -189,6 +190,8 @@ def main() -> int:
     if not clips:
         sys.exit("benchmarks/fuzz.py: there are no clips: name a folder with --clips.")
     config = load_config(settings=(f"workers.count={arguments.cores}",))
+    # Else the workers would export the networks themselves, with a gigabyte each.
+    prepare(config, load_bundle(config.model), say=print)
     kinds: dict[Path, str] = {}
     originals = []
     for number in arguments.only or range(arguments.count):
