@@ -10,6 +10,7 @@ from torch import nn
 
 from sightsound.pipeline.training.default_bundle.batches import Batch, TrainSettings, draw_batch
 from sightsound.pipeline.training.default_bundle.samples import Samples
+from sightsound.pipeline.training.optimise import follow
 
 ACTION, SCENE = "action", "scene"
 
@@ -18,15 +19,16 @@ def task_losses(
     logits: Mapping[str, torch.Tensor], batch: Batch
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross entropy to the targets of action and scene, over the samples that have them."""
-
-    def loss(name: str, target: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        each = -(target * torch.log_softmax(logits[name], dim=1)).sum(dim=1)
-        return (each * present).sum() / present.sum().clamp(min=1)
-
     return (
-        loss(ACTION, batch.action, batch.has_action),
-        loss(SCENE, batch.scene, batch.has_scene),
+        cross_entropy(logits[ACTION], batch.action, batch.has_action),
+        cross_entropy(logits[SCENE], batch.scene, batch.has_scene),
     )
+
+
+def cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Of logits to distributions, both (n, n_labels), the mean by ``weight`` (n,), a scalar."""
+    each = -(target * torch.log_softmax(logits, dim=1)).sum(dim=1)
+    return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _logits(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
@@ -93,10 +95,7 @@ def train(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        decay = min(settings.average_decay, step / (step + 10))
-        with torch.no_grad():
-            for kept, new in zip(average.parameters(), network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+        follow(average, network, step=step, decay=settings.average_decay)
         if step % 100 == 99:
             on_progress(f"step {step + 1} of {settings.steps}: loss {total.item():.3f}")
     return average

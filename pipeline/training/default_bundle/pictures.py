@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightsound.models.backbones.base import FrameView
+from sightsound.pipeline.decoding import decode_slice
 from sightsound.pipeline.training.features import inference_plan
 from sightsound.stages.decode import Decode
-from sightsound.stages.errors import PlanMismatchError
-from sightsound.stages.frames import DecodeReport
 from sightsound.stages.probe import Probe
 from sightsound.stages.records import DecodedFrame
 
@@ -105,18 +104,10 @@ def _look(
         plan = inference_plan(info, fps)
         if info.video is None or plan.video_span_s is None:
             continue
-        for in_full in (False, True):
-            decode = Decode((_VIEW,), sample_rate_hz=None)
-            try:
-                frames = [
-                    (number, event.pts_s, event.pictures[_VIEW])
-                    for event in decode(
-                        info, plan, plan.slices[0], report=DecodeReport(), in_full=in_full
-                    )
-                    if isinstance(event, DecodedFrame)
-                ]
-            except PlanMismatchError:
-                continue
-            found += frames
-            break
+        decoded = decode_slice(Decode((_VIEW,), sample_rate_hz=None), info, plan, plan.slices[0])
+        found += [
+            (number, event.pts_s, event.pictures[_VIEW])
+            for event in decoded.events
+            if isinstance(event, DecodedFrame)
+        ]
     return found

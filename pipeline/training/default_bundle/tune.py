@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from sightsound.models.backbones.efficientnet_network import FrameEmbedding
+from sightsound.pipeline.training.default_bundle.fusion import cross_entropy
 from sightsound.pipeline.training.default_bundle.split_network import Tail, new_network
+from sightsound.pipeline.training.optimise import follow
 
 
 class TuneSettings(BaseModel):
@@ -116,10 +118,7 @@ def tune(
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        decay = min(settings.average_decay, step / (step + 10))
-        with torch.no_grad():
-            for kept, new in zip(average.parameters(), tail.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+        follow(average, tail, step=step, decay=settings.average_decay)
         if step % 100 == 99:
             say(f"step {step + 1} of {settings.steps}: loss {np.mean(losses[-100:]):.3f}")
     return whole.eval(), average.eval()
@@ -127,14 +126,9 @@ def tune(
 
 def _loss(logits: tuple[torch.Tensor, ...], targets: Targets, rows: torch.Tensor) -> torch.Tensor:
     """Cross entropy to both tasks' targets, weighted, over the samples that have one."""
-    total = torch.zeros(())
-    for scores, target, weight in (
-        (logits[0], targets.action, targets.action_weight),
-        (logits[1], targets.scene, targets.scene_weight),
-    ):
-        each = -(target[rows] * torch.log_softmax(scores, dim=1)).sum(dim=1)
-        total = total + (each * weight[rows]).sum() / weight[rows].sum().clamp(min=1)
-    return total
+    action = cross_entropy(logits[0], targets.action[rows], targets.action_weight[rows])
+    scene = cross_entropy(logits[1], targets.scene[rows], targets.scene_weight[rows])
+    return action + scene
 
 
 @torch.inference_mode()
