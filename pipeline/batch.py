@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -255,10 +256,11 @@ class _Batch:
             # It is read before workers would have started.
             self._duplicates.take(content_ids(blocks[0].to_pylist()))
         else:
-            for table in engine.identify(blocks):
-                if table is not None:
-                    self._duplicates.take(table)
-                watch.tick()
+            with closing(engine.identify(blocks)) as tables:
+                for table in tables:
+                    if table is not None:
+                        self._duplicates.take(table)
+                    watch.tick()
         self._duplicates.resolve()
 
     def _run_rounds(self, engine: RayEngine, watch: Watch, sent: NDArray[np.bool_]) -> None:
@@ -290,16 +292,17 @@ class _Batch:
             assert end.result is not None
             self.counts.add_slice(end.result)
 
-        groups = engine.run(blocks, stored=self.slices.spans(), apart=attempt > 1)
-        for group in _until_stopped(groups):
-            for end in group or ():
-                for source, result in this_round.take(end, on_slice=count):
-                    self._finish(source, result)
-            self._committer.commit_if_due()
-            self._forget_slices()
-            watch.tick()
-            if self.max_failed is not None:
-                self.max_failed.check(self.counts.statuses)
+        run = engine.run(blocks, stored=self.slices.spans(), apart=attempt > 1)
+        with closing(run) as groups:
+            for group in _until_stopped(groups):
+                for end in group or ():
+                    for source, result in this_round.take(end, on_slice=count):
+                        self._finish(source, result)
+                self._committer.commit_if_due()
+                self._forget_slices()
+                watch.tick()
+                if self.max_failed is not None:
+                    self.max_failed.check(self.counts.statuses)
         return this_round.missing
 
     def _finish(self, source: Input, result: VideoResult) -> None:

@@ -14,8 +14,9 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ from sightsound.pipeline.tasks import make_handler
 
 _MOST_WAITING = 8
 _TICK_S = 0.25
+_END_S = 10.0
 _MOST_OF_REASON = 600
 # A worker whose actor died gets the block once more; after that it is the caller's to send.
 _TASK_RETRIES = 1
@@ -150,7 +152,7 @@ class RayEngine:
         *,
         stored: dict[str, set[Span]],
         apart: bool = False,
-    ) -> Iterator[list[End] | None]:
+    ) -> Generator[list[End] | None]:
         """Send inputs (position, uri) through; yield what comes back, and None now and then.
 
         Every table is a block, inspected by one actor in one go. What Ray loses does not come
@@ -172,11 +174,12 @@ class RayEngine:
         dataset = self._dataset(
             inputs, small, stored, smallest=smallest, largest=largest, in_flight=1 if apart else 2
         )
-        for table in _stream(dataset):
-            if table is None:
-                yield None
-            else:
-                yield from unpack(table)
+        with contextlib.closing(_stream(dataset)) as tables:
+            for table in tables:
+                if table is None:
+                    yield None
+                else:
+                    yield from unpack(table)
 
     def _dataset(
         self,
@@ -243,12 +246,12 @@ class RayEngine:
         gpus: float = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
         return max(1, int(gpus / self._config.batch.gpus_per_worker))
 
-    def identify(self, inputs: Sequence[pa.Table]) -> Iterator[pa.Table | None]:
+    def identify(self, inputs: Sequence[pa.Table]) -> Generator[pa.Table | None]:
         """Read inputs (position, uri) whole; yield position and content_id, and None at times."""
         dataset = _source(_rows(inputs)).map_batches(
             identify, batch_size=None, batch_format="pyarrow", num_cpus=1
         )
-        yield from _stream(dataset)
+        return _stream(dataset)
 
 
 def _source(groups: Iterable[list[Any]]) -> Any:
@@ -266,10 +269,12 @@ def _rows(blocks: Sequence[pa.Table]) -> Iterator[list[Any]]:
     return (block.to_pylist() for block in blocks)
 
 
-def _stream(dataset: Any) -> Iterator[pa.Table | None]:
+def _stream(dataset: Any) -> Generator[pa.Table | None]:
     """The blocks of a dataset as they are made, and None whenever none came for a while.
 
     Ray's own iterator waits without end; the caller has commits to make and signals to heed.
+    Closing it ends Ray Data's threads: one that calls Ray when Ray is shut down has the whole
+    process exit with status 1 and not a word.
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=_MOST_WAITING)
     stop = threading.Event()
@@ -310,6 +315,19 @@ def _stream(dataset: Any) -> Iterator[pa.Table | None]:
             yield item
     finally:
         stop.set()
+        give_up = time.monotonic() + _END_S
+        while thread.is_alive() and time.monotonic() < give_up:
+            _end_executors()
+            thread.join(_TICK_S)
+
+
+def _end_executors() -> None:
+    """Stop what Ray Data runs, which its public interface leaves to the end of its iterator."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            end = getattr(thread, "shutdown", None)
+            if callable(end):
+                end(force=False)
 
 
 class _Finished:
