@@ -44,7 +44,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "media"
 # Clean and damaged files take turns, so many in a call.
 _FILES_A_PART = 50
 _MEASURE_AFTER = 200
-_LARGEST_CLIP_BYTES = 1_100_000
+_LARGEST_CLIP_BYTES = 540_000
 
 
 @dataclass
