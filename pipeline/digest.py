@@ -17,8 +17,6 @@ from sightsound.pipeline.keys import KEY_BYTES, Keys
 from sightsound.stages.tables import VIDEOS_SCHEMA
 
 _VIDEO_COLUMNS = tuple(name for name in VIDEOS_SCHEMA.names if name != "processing_s")
-# Younger than results that are still good: left out where it says nothing.
-_YOUNG_COLUMNS = ("decoder_fallback",)
 
 
 def video_digest(
@@ -28,11 +26,7 @@ def video_digest(
 ) -> bytes:
     """The digest of one input's rows: those that were written, or as read again."""
     rows = [
-        {
-            name: video[name]
-            for name in _VIDEO_COLUMNS
-            if name not in _YOUNG_COLUMNS or video.get(name) is not None
-        },
+        {name: video[name] for name in _VIDEO_COLUMNS},
         sorted(windows, key=lambda row: row["window"]),
         sorted(segments, key=lambda row: (row["task"], row["start_s"], row["label"])),
     ]

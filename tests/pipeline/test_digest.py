@@ -113,13 +113,6 @@ def test_any_other_column_of_videos_changes_the_digest(column):
     assert video_digest(other, windows, segments) != video_digest(video, windows, segments)
 
 
-def test_a_column_that_rows_of_before_lack_changes_the_digest_only_where_it_says_something():
-    video, windows, segments = rows_of(labelled("/a"))
-    assert video["decoder_fallback"] is None
-    before = {name: value for name, value in video.items() if name != "decoder_fallback"}
-    assert video_digest(before, windows, segments) == video_digest(video, windows, segments)
-
-
 @pytest.mark.parametrize("table", [1, 2])
 def test_row_that_is_missing_or_there_twice_changes_the_digest(table):
     rows = rows_of(labelled("/a", n_windows=3))
