@@ -6,16 +6,11 @@ committed, and what does not come back is sent again, alone, until it has had it
 
 from __future__ import annotations
 
-import math
-import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +26,8 @@ from sightsound.pipeline.compact import compact
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.decoding import make_grid
 from sightsound.pipeline.duplicates import Duplicates
+from sightsound.pipeline.failure_limit import FailureLimit, TooManyFailedError
+from sightsound.pipeline.interrupts import Interrupts
 from sightsound.pipeline.ledger import FAILED, Ledger, RunKey
 from sightsound.pipeline.listing import Listing
 from sightsound.pipeline.output import Output
@@ -46,51 +43,7 @@ from sightsound.stages.segment import Segments
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3
-_LEAST_FOR_PERCENT = 20
 _READ_HERE_BYTES = 64 << 20
-
-
-class TooManyFailedError(Exception):
-    """More inputs failed than ``--max-failed`` allows."""
-
-
-@dataclass(frozen=True)
-class FailureLimit:
-    """How many inputs may fail before a run is stopped: a count, or a percentage."""
-
-    amount: float
-    is_percent: bool
-
-    @classmethod
-    def parse(cls, text: str) -> FailureLimit:
-        """Read ``20`` or ``5%``.
-
-        Raises:
-            ValueError: it is neither.
-        """
-        number = text.strip().removesuffix("%")
-        is_percent = text.strip().endswith("%")
-        amount = float(number) if is_percent else int(number)
-        if not (0 <= amount < math.inf) or (is_percent and amount > 100):
-            raise ValueError(text)
-        return cls(amount, is_percent)
-
-    def check(self, statuses: Counter[str]) -> None:
-        """Raise a TooManyFailedError where the limit is passed.
-
-        A percentage counts from 20 finished inputs on.
-        """
-        failed, done = statuses["failed"], sum(statuses.values())
-        if self.is_percent:
-            passed = done >= _LEAST_FOR_PERCENT and 100 * failed > self.amount * done
-            limit = f"{self.amount:g} % of those finished"
-        else:
-            passed, limit = failed > self.amount, f"{self.amount:g}"
-        if passed:
-            raise TooManyFailedError(
-                f"Stopped: {failed} of {done} inputs failed, more than --max-failed allows "
-                f"({limit}). What is done is kept; run the same command again to go on."
-            )
 
 
 def batch(
@@ -222,7 +175,7 @@ class _Batch:
         with (
             RayEngine(self._config, address=address, make_handler=make_handler) as engine,
             # Ray takes SIGTERM for itself when it starts.
-            _Interrupts(self._console),
+            Interrupts(self._console),
             Watch(self._console, self.counts, metrics=metrics) as watch,
         ):
             self.counts.n_workers = engine.n_workers
@@ -387,29 +340,3 @@ def _is_done(ledger: Ledger, listing: Listing, *, retry_failed: bool) -> NDArray
     done = there.copy()
     done[there] = same
     return done
-
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class _Interrupts:
-    """Ctrl-C or SIGTERM once: stop in good order. Twice: at once; the ledger stays whole."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._stop) for number in _STOP_SIGNALS}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _stop(self, *_: object) -> None:
-        for number in _STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        self._console.print(
-            "Stopping: what is finished is being committed (Ctrl-C again to stop at once) ..."
-        )
-        raise KeyboardInterrupt

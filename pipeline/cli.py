@@ -147,9 +147,9 @@ def batch(
     """
     from sightsound.models.errors import BundleError, ModelError
     from sightsound.pipeline.accounts import AccountingError
-    from sightsound.pipeline.batch import FailureLimit, TooManyFailedError
     from sightsound.pipeline.batch import batch as run
     from sightsound.pipeline.config import ConfigError
+    from sightsound.pipeline.failure_limit import FailureLimit, TooManyFailedError
     from sightsound.pipeline.manifests import SourceError
     from sightsound.pipeline.output import OutputError
     from sightsound.pipeline.ray_engine import RayError

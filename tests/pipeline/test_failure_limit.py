@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightsound.pipeline.batch import FailureLimit, TooManyFailedError
+from sightsound.pipeline.failure_limit import FailureLimit, TooManyFailedError
 
 
 def stops(text, failed, done):
