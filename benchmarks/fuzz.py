@@ -207,6 +207,7 @@ def main() -> int:
         part = slice(start, start + _FILES_A_PART)
         run_part(clean, links[part], config)
         run_part(damaged, list(kinds)[part], config)
+        print(f"{len(damaged.results)} of {len(kinds)} files, and as many clean ones", flush=True)
     violations = verdicts(damaged, list(kinds), config)
     bad = {violation.path for violation in violations}
     for violation in violations:
