@@ -60,7 +60,7 @@ class SampledFrames(ABC):
         # Else most damage is painted over without a word. A larger picture than is allowed fails
         # before memory is set aside for it.
         self._context.options = {"err_detect": "explode", "max_pixels": str(most_pixels)}
-        self._context.open(strict=False)
+        self._open()
         self._stream = stream
         self._plan = plan
         self._piece = piece
@@ -75,6 +75,14 @@ class SampledFrames(ABC):
         self._tainted_pts: set[int] = set()
         self._failed_pts: list[int] = []
         self._after_corrupt = False
+
+    def _open(self) -> None:
+        try:
+            self._context.open(strict=False)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            pass  # Its headers are damaged: each packet meets the same, and is counted there.
 
     @abstractmethod
     def feed(self, packet: Packet) -> Iterator[DecodedFrame]:

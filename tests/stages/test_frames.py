@@ -213,6 +213,25 @@ def test_a_video_without_one_good_frame_loses_every_sample(
     assert found.report.lost == set(range(16))
 
 
+@pytest.mark.parametrize("in_full", [False, True])
+def test_a_decoder_that_its_headers_keep_from_opening_loses_every_sample(
+    clips: ClipLibrary, tmp_path: Path, in_full: bool
+) -> None:
+    data = bytearray(clips("hevc_mp4").read_bytes())
+    parameters = data.index(b"hvcC") + 4 + 23
+    data[parameters + 8 : parameters + 40] = bytes(32)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        context.options = {"err_detect": "explode"}
+        with pytest.raises(av.error.InvalidDataError):
+            context.open(strict=False)
+    found = decode(path, in_full=in_full)
+    assert found.shown == {}
+    assert found.report.lost == set(range(16))
+
+
 @pytest.mark.parametrize("keep", [0.9, 0.5, 0.2])
 @pytest.mark.parametrize("name", ["both_mp4", "both_mkv", "both_ts", "h264_fragments_mp4"])
 def test_what_is_left_of_a_truncated_file_is_used(
