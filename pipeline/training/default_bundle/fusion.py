@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from sightsound.pipeline.training.default_bundle.samples import Samples
 from sightsound.pipeline.training.optimise import follow
 
 ACTION, SCENE = "action", "scene"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def task_losses(
@@ -51,14 +53,14 @@ def _logits(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def train(
-    network: nn.Module,
+    network: Network,
     stills: Samples,
     windows: Samples,
     *,
     settings: TrainSettings,
     seed: int,
     on_progress: Callable[[str], None] = lambda text: None,
-) -> nn.Module:
+) -> Network:
     """Train a network with the interface of ``BottleneckFusion``; return its running average.
 
     Each step draws stills at random and windows by weight.

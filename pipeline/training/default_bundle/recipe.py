@@ -38,6 +38,7 @@ from sightsound.pipeline.training.default_bundle.card import (
 from sightsound.pipeline.training.default_bundle.fusion import ACTION, SCENE, train
 from sightsound.pipeline.training.default_bundle.material import Material
 from sightsound.pipeline.training.default_bundle.measure import LinearStudent, agreement
+from sightsound.pipeline.training.default_bundle.scenes import add_regression
 from sightsound.pipeline.training.default_bundle.validate import joined_folds, validate_fold
 from sightsound.pipeline.training.default_bundle.work import (
     CONFIG,
@@ -60,7 +61,7 @@ def task_sizes(material: Material) -> dict[str, int]:
     return {ACTION: len(material.labels.actions), SCENE: len(material.labels.scenes)}
 
 
-def new_fusion(material: Material, recipe: DefaultRecipe) -> nn.Module:
+def new_fusion(material: Material, recipe: DefaultRecipe) -> BottleneckFusion:
     """An untrained fusion."""
     return BottleneckFusion(
         visual_dim=EFFICIENTNET_LITE0.embedding_dim,
@@ -140,13 +141,23 @@ def _run_job(work: Work, job: tuple[Path | None, int | None]) -> Any:
         return train_on_all(material, recipe).eval().state_dict()
     is_student = tuned is None
     say(f"fold {fold}{' of the linear student' if is_student else ''}")
-    held = validate_fold(
-        material,
-        partial(new_student if is_student else new_fusion, material, recipe),
-        recipe.student_training if is_student else recipe.training,
-        seed=recipe.seed,
-        fold=fold,
-    )
+    if is_student:
+        held = validate_fold(
+            material,
+            partial(new_student, material, recipe),
+            recipe.student_training,
+            seed=recipe.seed,
+            fold=fold,
+        )
+    else:
+        held = validate_fold(
+            material,
+            partial(new_fusion, material, recipe),
+            recipe.training,
+            finish=partial(add_regression, settings=recipe.scene_regression),
+            seed=recipe.seed,
+            fold=fold,
+        )
     found = agreement(held.logits[ACTION], held.clips)
     name = "linear student" if is_student else "fusion"
     say(f"{name}, fold {fold}: agreement {found.top1:.3f}, in the top 5 {found.top5:.3f}")
@@ -155,16 +166,18 @@ def _run_job(work: Work, job: tuple[Path | None, int | None]) -> Any:
 
 def train_on_all(material: Material, recipe: DefaultRecipe) -> nn.Module:
     """The network that is shipped: trained on all but the test parts."""
-    stills = material.stills
+    stills = material.stills.take(material.fold_of_file[material.stills.file] >= 0)
     torch.manual_seed(recipe.seed)
-    return train(
+    network = train(
         new_fusion(material, recipe),
-        stills.take(material.fold_of_file[stills.file] >= 0),
+        stills,
         material.clips,
         settings=recipe.training,
         seed=recipe.seed,
         on_progress=say,
     )
+    add_regression(network, stills, recipe.scene_regression)
+    return network
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from sightsound.pipeline.training.default_bundle.batches import TrainSettings
-from sightsound.pipeline.training.default_bundle.fusion import SCENE, train
+from sightsound.pipeline.training.default_bundle.fusion import SCENE, Network, train
 from sightsound.pipeline.training.default_bundle.material import Material
 from sightsound.pipeline.training.default_bundle.measure import predict
 from sightsound.pipeline.training.default_bundle.samples import Samples, joined
@@ -32,27 +31,31 @@ class Held:
 
 def validate_fold(
     material: Material,
-    make: Callable[[], nn.Module],
+    make: Callable[[], Network],
     settings: TrainSettings,
     *,
+    finish: Callable[[Network, Samples], None] = lambda network, stills: None,
     seed: int,
     fold: int,
 ) -> Held:
     """Train without a fold's clips and its share of the scenes; ask about these.
 
     Stills with actions are learnt from in every fold: they share no source with the clips.
+    ``finish`` is called with the trained network and the stills that it was trained on.
     """
     clips, stills = material.clips, material.stills
     still_fold, clip_fold = material.fold_of_file[stills.file], material.fold_of_file[clips.file]
     still_held = (stills.scene >= 0) & (still_fold == fold)
     torch.manual_seed(seed + fold)
+    learnt = stills.take((still_fold >= 0) & ~still_held)
     network = train(
         make(),
-        stills.take((still_fold >= 0) & ~still_held),
+        learnt,
         clips.take(clip_fold != fold),
         settings=settings,
         seed=seed + fold,
     )
+    finish(network, learnt)
     asked, seen = clips.take(clip_fold == fold), stills.take(still_held)
     return Held(
         clips=asked,

@@ -25,6 +25,7 @@ from sightsound.pipeline.training.default_bundle.material import (
     teachers_words,
 )
 from sightsound.pipeline.training.default_bundle.pictures import Pictures, gather_pictures
+from sightsound.pipeline.training.default_bundle.scenes import RegressionSettings
 from sightsound.pipeline.training.default_bundle.targets import picture_targets
 from sightsound.pipeline.training.default_bundle.tune import TuneSettings, look, tune
 
@@ -47,6 +48,7 @@ class DefaultRecipe(BaseModel):
     dropout: float
     hidden_dropout: float
     training: TrainSettings
+    scene_regression: RegressionSettings
     student_dropout: float
     student_training: TrainSettings
 
@@ -111,7 +113,8 @@ def tuned_network(work: Work, fold: int | None) -> Path:
     Of test parts, and of the fold's clips and stills with a scene, nothing is learnt.
     """
     recipe = work.recipe
-    digest = hashlib.sha256(f"{fold} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
+    depends_on = recipe.model_dump_json(include={"seed", "material", "tuning", "training"})
+    digest = hashlib.sha256(f"{fold} {depends_on}".encode()).hexdigest()[:16]
     path = work.features / f"tuned-{digest}.safetensors"
     if path.is_file():
         return path
