@@ -80,7 +80,8 @@ def run_doctor(config: Config) -> int:
     console.print(table)
     n_missing = sum(finding.state == "missing" for finding in findings)
     verdict = "Everything needed is here." if not n_missing else f"{n_missing} things are missing."
-    console.print("", Text(verdict, style="green" if not n_missing else "bold red"))
+    console.print()
+    console.print(Text(verdict, style="green" if not n_missing else "bold red"))
     return n_missing
 
 
