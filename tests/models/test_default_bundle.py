@@ -109,11 +109,11 @@ def test_its_fusion_gives_the_numbers_it_was_shipped_with(bundle):
     engine = create_engine(EngineOptions(engine="torch", device="cpu", precision="float32"))
     network = engine.load(bundle.fusion_network(n_visual=17, n_audio=18))
     action, scene, embedding, seen, heard = (output[0, :4] for output in network(*inputs))
-    np.testing.assert_allclose(action, [0.5036, 0.2975, 0.2385, -0.0211], atol=1e-3)
-    np.testing.assert_allclose(scene, [-0.5830, 0.0601, 0.0899, -0.0551], atol=1e-3)
-    np.testing.assert_allclose(embedding, [0.2235, -0.1375, 0.3529, -0.4197], atol=1e-3)
-    np.testing.assert_allclose(seen, [0.0260, 0.0261, 0.0339, 0.0395], atol=1e-3)
-    np.testing.assert_allclose(heard, [0.0076, 0.0090, 0.0183, 0.0200], atol=1e-3)
+    np.testing.assert_allclose(action, [0.5537, 0.2744, 0.1811, -0.0390], atol=1e-3)
+    np.testing.assert_allclose(scene, [-0.9454, 0.2348, 0.2318, 0.4616], atol=1e-3)
+    np.testing.assert_allclose(embedding, [0.2479, -0.1458, 0.3519, -0.4227], atol=1e-3)
+    np.testing.assert_allclose(seen, [0.0257, 0.0264, 0.0349, 0.0407], atol=1e-3)
+    np.testing.assert_allclose(heard, [0.0072, 0.0086, 0.0175, 0.0198], atol=1e-3)
 
 
 def test_it_names_what_a_real_clip_shows(bundle):

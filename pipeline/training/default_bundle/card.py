@@ -147,9 +147,9 @@ def make_card(
     ]
     return {
         "summary": "EfficientNet-lite0, its last blocks trained further here, looks, YAMNet "
-        "listens, and a bottleneck transformer trained here names 400 actions (Kinetics) and 100 "
-        "scenes (Places). Sounds are YAMNet's own 521. Actions are distilled: they follow a "
-        "teacher, not human labels of video.",
+        "listens, and a bottleneck transformer trained here, with a plain regression added for "
+        "scenes, names 400 actions (Kinetics) and 100 scenes (Places). Sounds are YAMNet's own "
+        "521. Actions are distilled: they follow a teacher, not human labels of video.",
         "trained_on": trained_on,
         "teacher": f"of actions {X3D_XS.origin} ({X3D_XS.licence}), run on each clip and on each "
         "still repeated; where the action of a still is known, its true name counts for 0.8 of the "
