@@ -6,7 +6,10 @@ file holds is stated by a :class:`Picture` and a :class:`Sound`; :func:`make_cli
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from heapq import merge
@@ -91,7 +94,10 @@ def make_clip(
     """Write one clip and return its path; ``options`` are the muxer's."""
     # Else muxers write random numbers that name the file.
     every = {"fflags": "+bitexact", **(options or {})}
-    with av.open(str(path), "w", format=format_name, options=every) as container:
+    with (
+        _scheduling_kept(),
+        av.open(str(path), "w", format=format_name, options=every) as container,
+    ):
         streams = []
         if picture is not None:
             streams.append(_picture_packets(container, picture))
@@ -101,6 +107,20 @@ def make_clip(
         for _, packet in merge(*streams, key=lambda timed: timed[0]):
             container.mux(packet)
     return path
+
+
+@contextmanager
+def _scheduling_kept() -> Iterator[None]:
+    """For root, SVT-AV1 makes the thread that opens it a real-time one, before which all that runs
+    afterwards on its core would have to wait."""
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _picture_packets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.decoding import SMALL_VIEW, decode
+from media.clips import ClipLibrary
 from media.generate import TORTURE, TortureLibrary
 from media.torture_damage import DAMAGE
 from media.torture_hostile import HOSTILE, SECRET
@@ -38,6 +40,13 @@ _GENERATOR = Path(__file__).parents[1] / "media" / "generate.py"
 @pytest.fixture(scope="module")
 def torture(tmp_path_factory: pytest.TempPathFactory) -> TortureLibrary:
     return TortureLibrary(tmp_path_factory.mktemp("torture"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_making_an_av1_clip_leaves_the_scheduling_of_the_process_alone(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    ClipLibrary(tmp_path)("av1_mp4")
+    assert os.sched_getscheduler(0) == before
 
 
 def assert_accounted_for(path: Path) -> None:
