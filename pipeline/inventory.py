@@ -22,7 +22,7 @@ def show_models() -> None:
     console.print(bundles, "")
     backbones = Table(title="Backbones", title_justify="left", box=None, header_style="bold dim")
     for column in ("name", "sense", "dim", "labels from", "licence", "weights"):
-        backbones.add_column(column)
+        backbones.add_column(column, overflow="fold")
     for sense, group in (("picture", VISUAL_BACKBONES), ("sound", AUDIO_BACKBONES)):
         for backbone in group.values():
             here = backbone.weights.find() is not None

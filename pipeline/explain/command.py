@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from sightsound.models.bundle import Bundle, load_bundle
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.explain.errors import ExplainUsageError
-from sightsound.pipeline.explain.explanation import Explanation, check_task, explain_window
+from sightsound.pipeline.explain.explanation import (
+    Explanation,
+    check_task,
+    explain_window,
+    find_label,
+)
 from sightsound.pipeline.explain.report import explanation_json, show_explanation
-from sightsound.pipeline.explain.window import WindowRunner
+from sightsound.pipeline.explain.window import WindowRunner, find_moment
 from sightsound.pipeline.manifests import absolute_uri
 from sightsound.pipeline.prepare import check_weights
 from sightsound.pipeline.show import terminal_json
+from sightsound.stages.errors import printable
 
 
 def explain(
@@ -42,7 +51,9 @@ def explain(
     check_request(inputs, at_s=at_s, label=label, out=out, rules=rules)
     bundle = load_bundle(config.model)
     if task is not None:
-        check_task(bundle, task)
+        chosen = check_task(bundle, task)
+        if label is not None:
+            find_label(chosen, label)
     check_weights(bundle)
     notes = Console(stderr=True, highlight=False)
     uris = [absolute_uri(item) for item in inputs]
@@ -102,9 +113,11 @@ def _explain_moment(
     label: str | None,
     notes: Console,
 ) -> Explanation:
-    with notes.status("Looking and listening ...") as status:
+    moment = find_moment(config, bundle, uri, at_s=at_s)
+    with _telling(notes) as tell:
+        tell("Looking and listening")
         runner = WindowRunner(config)
-        found = runner.read(uri, at_s=at_s)
+        found = runner.read(moment)
         return explain_window(
             bundle,
             found,
@@ -112,7 +125,7 @@ def _explain_moment(
             task=task,
             label=label,
             device=runner.device,
-            on_progress=lambda what: status.update(f"Attributing: {what} ..."),
+            on_progress=lambda what: tell(f"Attributing: {what}"),
         )
 
 
@@ -129,13 +142,13 @@ def _rules(
     from sightsound.pipeline.explain.surrogate import fit_surrogate, rule_lines, surrogate_json
 
     chosen = check_task(bundle, task) if task is not None else bundle.tasks[0]
-    with notes.status("Looking and listening ...") as status:
+    with _telling(notes) as tell:
         table = concept_table(
             config,
             bundle,
             uris,
             task=chosen,
-            on_progress=lambda uri: status.update(f"Looking and listening: {uri} ..."),
+            on_progress=lambda uri: tell(f"Looking and listening: {uri}"),
         )
     surrogate = fit_surrogate(table)
     if output == "table":
@@ -144,6 +157,16 @@ def _rules(
         for line in rule_lines(surrogate):
             console.print(line, markup=False, soft_wrap=True)
     return surrogate_json(surrogate)
+
+
+@contextmanager
+def _telling(notes: Console) -> Iterator[Callable[[str], None]]:
+    """Tells what is being done: on a terminal in one line that changes, else in a line each."""
+    if not notes.is_terminal:
+        yield lambda what: notes.print(f"{printable(what)} ...", markup=False, soft_wrap=True)
+        return
+    with notes.status("") as status:
+        yield lambda what: status.update(Text(f"{printable(what)} ..."))
 
 
 def _draw(explanation: Explanation, out: Path) -> None:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sightsound.models.backbones.base import AudioBackbone, LogMelFormat, VisualBackbone
+from sightsound.models.bundle import Bundle
 from sightsound.models.engines.base import LoadedNetwork
 from sightsound.models.networks import NetworkSpec, TensorSpec
 from sightsound.pipeline.answerable import check_answerable
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.decoding import make_grid
 from sightsound.pipeline.explain.errors import ExplainError, ExplainUsageError
 from sightsound.pipeline.slices import SliceRunner
 from sightsound.stages.features import AudioFeatures, TokenBuffer, VisualFeatures
@@ -63,6 +65,37 @@ class WindowInput:
     log_mels: Mapping[str, Seen]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Where a moment of a file lies: the window around it, and the slice that holds the window."""
+
+    info: MediaInfo
+    plan: VideoPlan
+    piece: Slice
+    window: Window
+
+
+def find_moment(config: Config, bundle: Bundle, path: str, *, at_s: float) -> Moment:
+    """Look a moment up in a file, without any network.
+
+    Args:
+        config: its grid of windows and limits count.
+        bundle: the model, for what it needs of the file.
+        path: a file, as ``probe`` takes it.
+        at_s: seconds from the start; of the windows that hold it, the one whose middle is
+            nearest is taken, the earlier of two.
+
+    Raises:
+        StageError: the file cannot be read, or lacks the sense that the bundle needs.
+        ExplainUsageError: the moment is not in the video.
+    """
+    info = make_probe(config)(path)
+    plan = plan_finely(info, make_grid(config, bundle))
+    check_answerable(bundle, plan, path)
+    piece, window = find_window(plan, at_s=at_s, path=path)
+    return Moment(info=info, plan=plan, piece=piece, window=window)
+
+
 class WindowRunner(SliceRunner):
     """A :class:`SliceRunner` in float32 torch that keeps what the networks saw in one window."""
 
@@ -76,7 +109,6 @@ class WindowRunner(SliceRunner):
 
         inference = config.inference.model_copy(update={"engine": "torch", "precision": "float32"})
         super().__init__(config.model_copy(update={"inference": inference}))
-        self._probe = make_probe(config)
         # The engine takes one thread a worker, and this is the only one.
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._wanted: int | None = None
@@ -87,33 +119,24 @@ class WindowRunner(SliceRunner):
         """Where the networks run, as torch names it."""
         return self._engine.device
 
-    def read(self, path: str, *, at_s: float) -> WindowInput:
+    def read(self, moment: Moment) -> WindowInput:
         """Run the stages over the window around a moment.
 
-        Args:
-            path: a file, as ``probe`` takes it.
-            at_s: seconds from the start; of the windows that hold it, the one whose middle is
-                nearest is taken, the earlier of two.
-
         Raises:
-            StageError: the file cannot be read, or lacks the sense that the bundle needs.
-            ExplainUsageError: the moment is not in the video.
+            StageError: the file cannot be read.
             ExplainError: nothing could be decoded there.
         """
-        info = self._probe(path)
-        plan = plan_finely(info, self.grid)
-        check_answerable(self.bundle, plan, path)
-        piece, window = find_window(plan, at_s=at_s, path=path)
+        info, plan, window = moment.info, moment.plan, moment.window
         self._wanted, self._kept = window.index, {}
         try:
-            result = self(info, plan, piece)
+            result = self(info, plan, moment.piece)
         finally:
             self._wanted = None
         scores = next(each for each in result.windows if each.window.index == window.index)
         if not self._kept:
             raise ExplainError(
-                f"Nothing could be decoded from {window.start_s:g} to {window.end_s:g} s of {path}:"
-                " the file is damaged there, so choose another --at."
+                f"Nothing could be decoded from {window.start_s:g} to {window.end_s:g} s of "
+                f"{info.path}: the file is damaged there, so choose another --at."
             )
         return WindowInput(
             info=info,

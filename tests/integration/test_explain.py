@@ -61,6 +61,12 @@ def test_attributions_of_a_real_window_are_complete(drawn):
     assert len(attributions["regions"][0]["cells"]) == 3
 
 
+def test_what_is_being_done_is_told_where_there_is_no_terminal(drawn):
+    lines = drawn[0].stderr.splitlines()
+    assert lines[0] == "Looking and listening ..."
+    assert any(line.startswith("Attributing: ") for line in lines)
+
+
 def test_both_kinds_of_contribution_are_told(drawn):
     parts = json.loads(drawn[0].stdout)["contributions"]
     assert sum(parts["attention_share"].values()) == pytest.approx(1, abs=1e-4)
