@@ -65,7 +65,8 @@ class Bundle:
     """A loaded bundle. ``model_id`` changes with any weight, label or setting in it.
 
     It may lack visual or audio backbones; a fusion then has one masked token of one number in
-    place of that sense. ``fusion`` is its method and its sizes.
+    place of that sense. ``fusion`` is its method and its sizes. ``left_out`` is a sense that the
+    fusion leaves out where the other is there.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Bundle:
     fps: Fraction
     tasks: tuple[Task, ...]
     fusion: Mapping[str, Any] | None
+    left_out: Sense | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     model_id: str = ""
 
@@ -99,8 +101,10 @@ class Bundle:
             for task in self.tasks
             if task.by_fusion
         ]
+        # Exported networks are kept by name and weights, which leaving out a sense does not change.
+        without = f"-without-{self.left_out}" if self.left_out is not None else ""
         return NetworkSpec(
-            name=f"{self.name}-fusion",
+            name=f"{self.name}-fusion{without}",
             inputs=(
                 TensorSpec(name="visual", shape=(n_visual, visual_dim)),
                 TensorSpec(name="visual_times", shape=(n_visual,)),
@@ -123,6 +127,8 @@ class Bundle:
     def _build_fusion(self) -> nn.Module:
         from safetensors.torch import load_file
 
+        from sightsound.models.fusion.leaving_out import LeavingOut
+
         assert self.fusion is not None
         module = build_fusion(
             visual_dim=self.visual_dim,
@@ -132,6 +138,8 @@ class Bundle:
         )
         tensors = load_file(str(self.path / WEIGHTS_FILE))
         module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        if self.left_out is not None:
+            module = LeavingOut(module, self.left_out)
         return module.eval()
 
 
@@ -211,9 +219,17 @@ def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
         fps=Fraction(str(manifest["fps"])),
         tasks=tuple(tasks),
         fusion=fusion,
+        left_out=_left_out(path, manifest),
         card=manifest.get("card", {}),
         model_id=_model_id(path, (*visual, *audio)),
     )
+
+
+def _left_out(path: Path, manifest: Mapping[str, Any]) -> Sense | None:
+    left_out: Sense | None = manifest.get("left_out")
+    if left_out not in (None, *get_args(Sense)):
+        raise BundleError(f"{path}: left_out must be visual, audio or null.")
+    return left_out
 
 
 def _task(

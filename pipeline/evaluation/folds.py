@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from sightsound.pipeline.evaluation.results import FoldReport, FoldScores, Sprea
 from sightsound.pipeline.evaluation.senses import score_of
 from sightsound.pipeline.training.extract import Features
 from sightsound.pipeline.training.fit import FittedModel, fit, predict
-from sightsound.pipeline.training.recipe import Recipe
+from sightsound.pipeline.training.left_out import choose_left_out
+from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import DataError, Dataset
 from sightsound.pipeline.training.splits import Fold, deal_folds, validation_folds
-from sightsound.pipeline.training.validate import join
+from sightsound.pipeline.training.validate import calibrate, join
 
 _WAYS: dict[Senses, tuple[bool, bool]] = {
     "both": (True, True),
@@ -114,21 +116,29 @@ def cross_validate(
 def fit_honestly(
     recipe: Recipe, dataset: Dataset, features: Features, *, train: Sequence[int], seed: int
 ) -> FittedModel:
-    """Train without a look at what will be asked.
+    """Train as the ``train`` command does, without a look at what will be asked.
 
-    When to stop and how to calibrate is settled on a part of ``train`` itself; then, if the
+    When to stop, how to calibrate and whether a sense is left out is settled on parts of ``train``
+    itself: on one of them, or on all where there are two senses to choose from. Then, if the
     recipe says so, the network is trained on all of it for as long.
     """
     if len({dataset.samples[n].group for n in train}) < 2:
         return fit(recipe, dataset, features, train=train, held=(), seed=seed)
-    inner = validation_folds(dataset, train, recipe.validation, seed=seed)[0]
-    fitted = fit(recipe, dataset, features, train=inner.train, held=inner.held, seed=seed)
+    parts = validation_folds(dataset, train, recipe.validation, seed=seed)
+    if len(senses_of(recipe)) == 1:
+        parts = parts[:1]
+    models = [
+        fit(recipe, dataset, features, train=part.train, held=part.held, seed=seed)
+        for part in parts
+    ]
+    left_out = choose_left_out(recipe, dataset, features, parts, models)
+    models = [left_out.apply(model) for model in models]
     if not recipe.validation.refit:
-        return fitted
-    whole = fit(
-        recipe, dataset, features, train=train, held=(), seed=seed, stop_at=fitted.best_step
-    )
-    return replace(whole, temperatures=fitted.temperatures, history=fitted.history)
+        return models[0]
+    n_steps = max(1, round(statistics.median(model.best_step for model in models)))
+    whole = fit(recipe, dataset, features, train=train, held=(), seed=seed, stop_at=n_steps)
+    temperatures = calibrate(dataset, features, parts, models).temperatures
+    return replace(left_out.apply(whole), temperatures=temperatures, history=models[0].history)
 
 
 def ask(

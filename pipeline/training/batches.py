@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -38,6 +39,19 @@ class Batch:
             self.audio_times,
             self.audio_mask,
         )
+
+    def __len__(self) -> int:
+        return len(self.visual_mask)
+
+    def take(self, rows: torch.Tensor) -> Batch:
+        """Some of the windows, by number; one may be taken more than once."""
+        fields: dict[str, Any] = {
+            name: {task: each[rows] for task, each in value.items()}
+            if isinstance(value, dict)
+            else value[rows]
+            for name, value in self.__dict__.items()
+        }
+        return Batch(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +202,22 @@ def drop_senses(
     no_audio = has_both & (draw < drop_audio)
     no_visual = has_both & (draw >= 1 - drop_visual)
     return visual_mask & ~no_visual[:, None], audio_mask & ~no_audio[:, None]
+
+
+def with_each_alone(batch: Batch) -> Batch:
+    """The batch, then its windows that have both senses once by picture alone, once by sound."""
+    both = torch.nonzero(batch.visual_mask.any(dim=1) & batch.audio_mask.any(dim=1))[:, 0]
+    n, n_both = len(batch), len(both)
+    whole = batch.take(torch.cat((torch.arange(n), both, both)))
+    row = torch.arange(len(whole))[:, None]
+    is_unheard, is_unseen = (row >= n) & (row < n + n_both), row >= n + n_both
+    return Batch(
+        **{
+            **whole.__dict__,
+            "visual_mask": whole.visual_mask & ~is_unseen,
+            "audio_mask": whole.audio_mask & ~is_unheard,
+        }
+    )
 
 
 def _noisy(

@@ -13,6 +13,7 @@ from sightsound.models.backbones import visual_backbone
 from sightsound.models.bundle import FUSION, MANIFEST_FILE, WEIGHTS_FILE, save_bundle
 from sightsound.pipeline.training.backbones import find_backbone
 from sightsound.pipeline.training.extract import Features
+from sightsound.pipeline.training.left_out import LeftOut
 from sightsound.pipeline.training.recipe import Recipe, frame_rate
 from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.validate import Calibration
@@ -46,6 +47,7 @@ def make_card(
     n_folds: int,
     n_steps: int,
     n_workers: int,
+    left_out: LeftOut,
     held_out: Mapping[str, Mapping[str, object]],
     test: Mapping[str, Mapping[str, object]] | None,
     seconds: Mapping[str, float],
@@ -89,6 +91,12 @@ def make_card(
             for backbone in (find_backbone(name),)
         },
         "teacher": recipe.teacher.backbone if recipe.teacher else None,
+        "left_out": {
+            "sense": left_out.sense,
+            "held_out_loss_without": {
+                sense or "nothing": round(loss, 4) for sense, loss in left_out.losses.items()
+            },
+        },
         "measured": measured,
         "steps": n_steps,
         "workers": n_workers,
@@ -114,6 +122,7 @@ def make_manifest(
     *,
     name: str,
     calibration: Calibration,
+    left_out: LeftOut,
     card: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of ``bundle.json``, as ``models.bundle`` reads it."""
@@ -140,6 +149,7 @@ def make_manifest(
             "method": recipe.fusion.method,
             **recipe.fusion.model_dump(exclude={"method", *_TRAINING_SIZES}),
         },
+        "left_out": left_out.sense,
         "card": dict(card),
     }
 

@@ -103,6 +103,9 @@ class TrainingRecipe(Section):
     task_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="of each task's loss; 1 where nothing is said"
     )
+    alone_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="of the losses of each sense alone, for windows that have both"
+    )
     evaluate_every: Annotated[int, Field(ge=1)] = Field(10, description="steps")
     patience: Annotated[int, Field(ge=1)] = Field(
         6, description="evaluations without a lower held-out loss, then it stops"
@@ -117,6 +120,9 @@ class ValidationRecipe(Section):
         5, description="1: one part is held out; more: every group is, in turn"
     )
     held_share: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="with one fold")
+    leave_out: bool = Field(
+        True, description="leave out a sense that raises the held-out loss of windows with both"
+    )
     refit: bool = Field(
         True, description="train the network that is kept on the held-out part as well"
     )

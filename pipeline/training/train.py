@@ -17,6 +17,7 @@ from sightsound.pipeline.training.checkpoints import CheckpointFile, fingerprint
 from sightsound.pipeline.training.dataset import check_trainable, read_dataset
 from sightsound.pipeline.training.extract import Features, extract_features, with_teacher
 from sightsound.pipeline.training.fit import FittedModel, predict
+from sightsound.pipeline.training.left_out import choose_left_out
 from sightsound.pipeline.training.loop import Progress, check_network
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import DataError, Dataset
@@ -86,7 +87,11 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
     )
     features_s = time.monotonic() - started
     trainer = _Trainer(recipe, options, dataset, features, say)
-    models = trainer.fit_all(folds)
+    whole_models = trainer.fit_all(folds)
+    left_out = choose_left_out(recipe, dataset, features, folds, whole_models)
+    if left_out.losses:
+        say(str(left_out))
+    models = [left_out.apply(model) for model in whole_models]
     calibration = calibrate(dataset, features, folds, models)
     senses = senses_of(recipe)
     taught = features.teacher.task if features.teacher is not None else None
@@ -94,11 +99,12 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
         held_predictions(dataset, features, folds, models, calibration.temperatures, senses=senses),
         taught=taught,
     )
-    network, n_steps = models[0].network, models[0].best_step
+    fitted, n_steps = whole_models[0], models[0].best_step
     if recipe.validation.refit:
         n_steps = max(1, round(statistics.median(model.best_step for model in models)))
         whole = Fold(train=tuple(learnable), held=())
-        network = trainer.fit("the bundle", whole, stop_at=n_steps).network
+        fitted = trainer.fit("the bundle", whole, stop_at=n_steps)
+    network = left_out.apply(fitted).network
     asked = [n for n, sample in enumerate(dataset.samples) if sample.split == "test"]
     test = None
     if asked:
@@ -132,14 +138,21 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
         n_folds=len(folds),
         n_steps=n_steps,
         n_workers=options.n_workers,
+        left_out=left_out,
         held_out=held_out,
         test=test,
         seconds={"features": round(features_s, 1), "all": report.seconds},
     )
     manifest = make_manifest(
-        recipe, dataset, features, name=options.out.name, calibration=calibration, card=card
+        recipe,
+        dataset,
+        features,
+        name=options.out.name,
+        calibration=calibration,
+        left_out=left_out,
+        card=card,
     )
-    write_bundle(options.out, manifest, network.state_dict())
+    write_bundle(options.out, manifest, fitted.network.state_dict())
     trainer.forget()
     return report
 

@@ -100,6 +100,21 @@ def test_bundle_of_one_sense_runs_with_the_other_masked(tmp_path, sense, other, 
     assert (bundle.audio_dim if sense == "visual" else bundle.visual_dim) == 1
 
 
+def test_a_sense_that_is_left_out_has_no_attention_and_a_network_of_its_own(tmp_path):
+    plain = load_bundle(write(tmp_path / "plain"))
+    bundle = load_bundle(write(tmp_path / "leaving", left_out="audio"))
+    *_, seen, heard = run(bundle, n_visual=3, n_audio=2)
+    assert float(seen.sum()) == pytest.approx(1, abs=1e-5)
+    assert not heard.any()
+    networks = [each.fusion_network(n_visual=3, n_audio=2) for each in (plain, bundle)]
+    assert networks[0].key != networks[1].key
+
+
+def test_only_a_sense_can_be_left_out(tmp_path):
+    with pytest.raises(BundleError, match="visual, audio or null"):
+        load_bundle(write(tmp_path, left_out="smell"))
+
+
 def test_unknown_method_is_refused_with_those_allowed(tmp_path):
     with pytest.raises(BundleError, match=r"'average' is no method.*gated, cross_attention"):
         load_bundle(write(tmp_path, method="average"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sightsound.models.engines.base import EngineOptions
 from sightsound.models.errors import FusionError
 from sightsound.models.fusion import METHODS, build_fusion
+from sightsound.models.fusion.leaving_out import LeavingOut
 from sightsound.models.networks import NetworkSpec, TensorSpec
 
 VISUAL_DIM, AUDIO_DIM, DIM = 24, 16, 32
@@ -115,6 +116,19 @@ def test_a_missing_sense_leaves_no_trace_of_its_tokens(method, sense):
     others[sense.start] = others[sense.start] * -3 + 1
     others[sense.start + 1] = others[sense.start + 1] + 5
     assert_same(NETWORKS[method](*inputs), NETWORKS[method](*others))
+
+
+@joint_methods
+@pytest.mark.parametrize(
+    ("left_out", "sense", "other"), [("visual", PICTURE, SOUND), ("audio", SOUND, PICTURE)]
+)
+@torch.inference_mode()
+def test_a_sense_left_out_answers_only_where_the_other_is_missing(method, left_out, sense, other):
+    network, inputs = NETWORKS[method], tokens()
+    leaving_out = LeavingOut(network, left_out)
+    assert_same(leaving_out(*inputs), network(*without(inputs, sense)))
+    alone = without(inputs, other)
+    assert_same(leaving_out(*alone), network(*alone))
 
 
 @joint_methods

@@ -6,7 +6,13 @@ from helpers.training import make_data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightsound.pipeline.training.batches import draw_batch, mixed, plain_batch, spread_of
+from sightsound.pipeline.training.batches import (
+    draw_batch,
+    mixed,
+    plain_batch,
+    spread_of,
+    with_each_alone,
+)
 from sightsound.pipeline.training.recipe import AugmentationRecipe
 from sightsound.pipeline.training.tensors import make_windows
 
@@ -86,3 +92,23 @@ def test_a_sense_can_be_masked_in_plain_batches():
     batch = plain_batch(WINDOWS, torch.arange(4), with_audio=False)
     assert not batch.audio_mask.any()
     assert batch.visual_mask.any()
+
+
+@given(st.integers(0, 2**31), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_each_alone_adds_windows_with_both_senses_once_by_picture_and_once_by_sound(
+    seed, drop_audio, drop_visual
+):
+    batch = draw(seed, drop_audio=drop_audio, drop_visual=drop_visual)
+    whole, n = with_each_alone(batch), len(batch)
+    has_both = batch.visual_mask.any(dim=1) & batch.audio_mask.any(dim=1)
+    n_both = int(has_both.sum())
+    assert len(whole) == n + 2 * n_both
+    assert torch.equal(whole.visual_mask[:n], batch.visual_mask)
+    assert torch.equal(whole.audio_mask[:n], batch.audio_mask)
+    by_picture, by_sound = slice(n, n + n_both), slice(n + n_both, None)
+    assert torch.equal(whole.visual_mask[by_picture], batch.visual_mask[has_both])
+    assert torch.equal(whole.audio_mask[by_sound], batch.audio_mask[has_both])
+    assert not whole.audio_mask[by_picture].any()
+    assert not whole.visual_mask[by_sound].any()
+    for task, target in batch.targets.items():
+        assert torch.equal(whole.targets[task][n:], target[has_both].repeat(2, 1))

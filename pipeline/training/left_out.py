@@ -1,0 +1,93 @@
+"""Whether a sense is left out: what it does to the loss on windows that nothing was learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sightsound.models.bundle import Sense
+from sightsound.models.fusion.leaving_out import LeavingOut
+from sightsound.pipeline.training.batches import plain_batch
+from sightsound.pipeline.training.extract import Features
+from sightsound.pipeline.training.fit import FittedModel, window_logits
+from sightsound.pipeline.training.losses import task_losses, weighted
+from sightsound.pipeline.training.recipe import Recipe, senses_of
+from sightsound.pipeline.training.records import Dataset
+from sightsound.pipeline.training.splits import Fold
+from sightsound.pipeline.training.tensors import make_windows
+
+_WORDS: dict[Sense, str] = {"visual": "picture", "audio": "sound"}
+# What is left out, and what the network is then shown and played.
+_WAYS: dict[Sense | None, tuple[bool, bool]] = {
+    None: (True, True),
+    "audio": (True, False),
+    "visual": (False, True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """The sense that is left out where the other is there, or None.
+
+    ``losses`` are the held-out losses of windows with both senses, by what was left out; empty
+    where it was not asked.
+    """
+
+    sense: Sense | None
+    losses: Mapping[Sense | None, float]
+
+    def __str__(self) -> str:
+        if self.sense is None:
+            return "Both senses are used where both are there."
+        return (
+            f"Where both are there, the {_WORDS[self.sense]} is left out: without it the loss of "
+            f"windows held out is {self.losses[self.sense]:.3f}, with it {self.losses[None]:.3f}."
+        )
+
+    def apply(self, model: FittedModel) -> FittedModel:
+        """The model that leaves it out."""
+        if self.sense is None:
+            return model
+        return replace(model, network=LeavingOut(model.network, self.sense).eval())
+
+
+def choose_left_out(
+    recipe: Recipe,
+    dataset: Dataset,
+    features: Features,
+    folds: Sequence[Fold],
+    models: Sequence[FittedModel],
+) -> LeftOut:
+    """Ask each fold's network about its held-out windows that have both senses, with both and
+    with each alone; the way of the lowest loss is taken, both senses where none is lower."""
+    losses: dict[Sense | None, float] = {}
+    if not recipe.validation.leave_out or len(senses_of(recipe)) == 1:
+        return LeftOut(sense=None, losses=losses)
+    totals = dict.fromkeys(_WAYS, 0.0)
+    n_asked = 0
+    for fold, model in zip(folds, models, strict=True):
+        windows = make_windows(dataset, features, fold.held)
+        has_both = (windows.visual.count[:, 0] > 0) & (windows.audio.count[:, 0] > 0)
+        rows = torch.nonzero(has_both)[:, 0]
+        if not len(rows):
+            continue
+        n_asked += len(rows)
+        batch = plain_batch(windows, rows)
+        for left_out, (with_visual, with_audio) in _WAYS.items():
+            said = window_logits(
+                model.network,
+                dataset.tasks,
+                windows,
+                with_visual=with_visual,
+                with_audio=with_audio,
+            )
+            each = task_losses(
+                {task: logits[rows] for task, logits in said.items()}, batch, dataset.tasks
+            )
+            totals[left_out] += len(rows) * float(weighted(each, recipe.training.task_weights))
+    if n_asked:
+        losses = {left_out: total / n_asked for left_out, total in totals.items()}
+    best = min(losses, key=lambda left_out: losses[left_out], default=None)
+    return LeftOut(sense=best, losses=losses)
