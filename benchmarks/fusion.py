@@ -11,9 +11,11 @@ sports100  photographs of sports, likewise.
 Each network is trained with the set's recipe (see ``recipe_for``) but for its method of fusion,
 stops by and is calibrated on a part of its own training samples, and is asked about samples of
 which it has seen no group. The plain classifier is logistic regression (scikit-learn) on the mean
-of the frozen features of EfficientNet-lite0, the same that the networks get. Prints a table a set
-and puts it into RESULTS.md. Features are extracted first, then methods are trained side by side,
-one a core. ``--quick`` trains a few steps on one variant, to see that all of it runs.
+of the frozen features of EfficientNet-lite0, the same that the networks get. Of places100 the
+default bundle is asked as well, whose network ``make bundle`` trained further on the split train.
+Prints a table a set and puts it into RESULTS.md. Features are extracted first, then methods are
+trained side by side, one a core. ``--quick`` trains a few steps on one variant, to see that all of
+it runs.
 """
 
 from __future__ import annotations
@@ -29,14 +31,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fusion_table import PLAIN, Result, describe
+from fusion_table import BUNDLE, PLAIN, Result, describe
 from report import publish
 
+from sightsound.models.bundle import load_bundle
 from sightsound.models.cache import cache_folder
 from sightsound.models.errors import ModelError
 from sightsound.models.fusion import METHODS
 from sightsound.pipeline.config import Config
+from sightsound.pipeline.evaluation.bundle_run import answers, score_samples
 from sightsound.pipeline.evaluation.folds import ask, cross_validate, fit_honestly
+from sightsound.pipeline.evaluation.matching import match_tasks
 from sightsound.pipeline.evaluation.records import TaskPredictions
 from sightsound.pipeline.training.dataset import read_dataset
 from sightsound.pipeline.training.extract import Features, extract_features
@@ -80,7 +85,7 @@ def methods_of(set_name: str, methods: Sequence[str]) -> tuple[str, ...]:
 def run_set(set_name: str, options: argparse.Namespace) -> list[Result]:
     """Every method on one set, and the plain classifier on stills; features are extracted once."""
     methods = methods_of(set_name, options.methods)
-    load_features(set_name, methods[0], options)
+    dataset, _ = load_features(set_name, methods[0], options)
     jobs = [*methods, PLAIN] if set_name in STILLS else list(methods)
     n_processes = min(Config().worker_count(), len(jobs))
     results = []
@@ -88,6 +93,8 @@ def run_set(set_name: str, options: argparse.Namespace) -> list[Result]:
         for result in pool.map(partial(run_method, set_name, options=options), jobs):
             say(f"{set_name}, {result.method}: {result.train_s:.0f} s of training")
             results.append(result)
+    if set_name == "places100":
+        results.append(run_bundle(dataset))
     return results
 
 
@@ -107,7 +114,7 @@ def run_method(set_name: str, method: str, *, options: argparse.Namespace) -> Re
     return Result(
         method=method,
         predictions=join([predictions for predictions, _ in results]),
-        train_s=sum(train_s for _, train_s in results) / len(results),
+        train_s=sum(seconds for _, seconds in results) / len(results),
         n_seeds=len(results),
     )
 
@@ -195,6 +202,16 @@ def run_plain(dataset: Dataset, features: Features) -> Result:
         has_audio=np.zeros(len(asked), dtype=bool),
     )
     return Result(method=PLAIN, predictions=predictions, train_s=train_s)
+
+
+def run_bundle(dataset: Dataset) -> Result:
+    """The default bundle's scenes of the split test."""
+    config = Config(model="default")
+    samples = [dataset.samples[n] for n in rows(dataset, "test")]
+    (match,) = match_tasks(dataset, load_bundle(config.model), {dataset.tasks[0].name: "scene"})
+    names = [f"{sample.name}, seed 0" for sample in samples]
+    answered = answers(samples, names, score_samples(samples, config), match)
+    return Result(method=BUNDLE, predictions=answered.by_senses["both"], train_s=None)
 
 
 def rows(dataset: Dataset, split: str) -> list[int]:

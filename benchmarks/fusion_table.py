@@ -14,22 +14,22 @@ from sightsound.pipeline.evaluation.metrics import measure
 from sightsound.pipeline.evaluation.records import TaskPredictions
 from sightsound.pipeline.evaluation.senses import part_scores
 
-PLAIN = "logistic regression"
+PLAIN, BUNDLE = "logistic regression", "default bundle"
 N_RESAMPLES = 1000
 LEAST_SOUND_ACCURACY, LEAST_GAIN = 0.95, 0.03
-# The least top-1 and top-5 of a set's own recipe.
-LEAST_ACCURACY = {"places100": (0.52, 0.81), "sports100": (0.90, None)}
+# The least top-1 and top-5, and of what; None: of the set's own recipe.
+LEAST_ACCURACY = {"places100": (BUNDLE, 0.52, 0.81), "sports100": (None, 0.90, None)}
 _PARTS = ("with sound", "without sound")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """One method on one set: its answers to all samples under each seed, and the time that its
-    trainings took, on average over the seeds."""
+    trainings took, on average over the seeds; None where it was trained before."""
 
     method: str
     predictions: TaskPredictions
-    train_s: float
+    train_s: float | None
     n_seeds: int = 1
 
 
@@ -84,7 +84,7 @@ def _line(result: Result, *, seed: int) -> tuple[tuple[str, ...], dict[str, floa
         part = parts.get(name)
         apart = part is not None and len(parts) > 1
         cells.append(with_interval(part.accuracy, part.intervals, "accuracy") if apart else "–")
-    return (*cells, f"{result.train_s:.0f}"), scores
+    return (*cells, "–" if result.train_s is None else f"{result.train_s:.0f}"), scores
 
 
 def _against_best(results: Sequence[Result], *, seed: int) -> str:
@@ -108,6 +108,8 @@ def _against_best(results: Sequence[Result], *, seed: int) -> str:
 
 def _targets_of(set_name: str, scores: dict[str, dict[str, float]], *, fused: str) -> list[Target]:
     """What must be reached, as something that must stay below a limit."""
+    if set_name in LEAST_ACCURACY:
+        fused = LEAST_ACCURACY[set_name][0] or fused
     if fused not in scores:
         return []
     own = scores[fused]
@@ -115,7 +117,7 @@ def _targets_of(set_name: str, scores: dict[str, dict[str, float]], *, fused: st
         limit = round(1 - LEAST_SOUND_ACCURACY, 3)
         return [Target(what="error by sound alone", limit=limit, measured=1 - own["accuracy"])]
     if set_name in LEAST_ACCURACY:
-        least, least_top5 = LEAST_ACCURACY[set_name]
+        _, least, least_top5 = LEAST_ACCURACY[set_name]
         targets = [
             Target(what=f"{fused}: error", limit=round(1 - least, 3), measured=1 - own["accuracy"])
         ]
