@@ -82,8 +82,9 @@ class Bundle:
 
     @property
     def visual_dim(self) -> int:
-        """Size of the visual tokens that the fusion takes; 1 where nothing looks."""
-        return self.visual[0].embedding_dim if self.visual else 1
+        """Size of the visual tokens that the fusion takes, in which every backbone has columns of
+        its own; 1 where nothing looks."""
+        return sum(backbone.embedding_dim for backbone in self.visual) or 1
 
     @property
     def audio_dim(self) -> int:

@@ -14,6 +14,7 @@ from sightsound.models.engines.base import Engine
 from sightsound.models.pooling import linear_softmax_pool, mean_pool, sigmoid, softmax
 from sightsound.stages.plan import Grid
 from sightsound.stages.records import TaskScores, Tokens, Window, WindowScores
+from sightsound.stages.streams import join_streams
 
 # Labels kept of each task in each window: enough for the tables' top k and for segments.
 KEPT_LABELS = 20
@@ -32,10 +33,11 @@ class _Fused:
 class Fuse:
     """(Window, tokens by backbone) -> WindowScores.
 
-    A task by fusion is scored by the trained network over the tokens of the first visual and the
-    first audio backbone, in the windows that have the senses that the task requires. Its shares
-    are by leaving one sense out: how much the probability of the best label falls without it. A
-    task by late fusion is the weighted mean of its backbones' own scores, pooled over the window.
+    A task by fusion is scored by the trained network over the tokens of all visual backbones and
+    of the first audio backbone, in the windows that have the senses that the task requires. Its
+    shares are by leaving one sense out: how much the probability of the best label falls without
+    it. A task by late fusion is the weighted mean of its backbones' own scores, pooled over the
+    window.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, grid: Grid) -> None:
@@ -54,7 +56,8 @@ class Fuse:
         if bundle.audio:
             log_mel = bundle.audio[0].log_mel
             n_audio += math.ceil(grid.length_s * log_mel.sample_rate_hz / log_mel.hop_samples)
-        return math.ceil(grid.length_s * grid.fps) + 1 if bundle.visual else 1, n_audio
+        n_visual = len(bundle.visual) * (math.ceil(grid.length_s * grid.fps) + 1)
+        return max(1, n_visual), n_audio
 
     def __call__(
         self, window: Window, tokens: Mapping[str, Tokens], *, corrupt: bool
@@ -150,11 +153,28 @@ def fused_tokens(
         return None, None
     method = bundle.fusion["method"]
     visual = audio = None
-    if bundle.visual and method != "audio":
-        visual = tokens.get(bundle.visual[0].name)
+    if method != "audio":
+        visual = _joined(bundle, tokens)
     if bundle.audio and method != "visual":
         audio = tokens.get(bundle.audio[0].name)
     return visual, audio
+
+
+def _joined(bundle: Bundle, tokens: Mapping[str, Tokens]) -> Tokens | None:
+    """The tokens of all visual backbones, None where there is none."""
+    found = [tokens.get(backbone.name) for backbone in bundle.visual]
+    if all(each is None for each in found):
+        return None
+    times_s, embeddings = join_streams(
+        [np.zeros(0) if each is None else each.times_s for each in found],
+        [
+            np.zeros((0, backbone.embedding_dim), dtype=np.float32)
+            if each is None
+            else each.embeddings
+            for backbone, each in zip(bundle.visual, found, strict=True)
+        ],
+    )
+    return Tokens(times_s=times_s, embeddings=embeddings, logits=None)
 
 
 @dataclass(frozen=True, kw_only=True)

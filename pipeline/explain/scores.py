@@ -7,15 +7,17 @@ window: by the trained fusion, or by late fusion of the backbones' own scores.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sightsound.models.bundle import Bundle, Sense, Task
 from sightsound.pipeline.explain.sources import Source
 from sightsound.stages.records import Window
+from sightsound.stages.streams import order_in_time
 
 _LEAST_PROBABILITY = 1e-12
 
@@ -50,7 +52,7 @@ class FusedScore:
     ) -> None:
         """Build the fusion of a bundle for the tokens of one window.
 
-        At most one source is seen and one heard; a sense without tokens is masked.
+        At most one source is heard; a sense without tokens is masked.
         """
         self.task = task
         self.sources = sources
@@ -59,11 +61,14 @@ class FusedScore:
         self._position = names.index(task.name)
         self._n_tasks = len(names)
         device = sources[0].outputs.device
-        by_sense = {source.sense: source for source in sources}
+        n_tokens = {
+            sense: sum(source.n_tokens for source in sources if source.sense == sense)
+            for sense in get_args(Sense)
+        }
         spec = bundle.fusion_network(
-            n_visual=by_sense["visual"].n_tokens if "visual" in by_sense else 1,
-            n_audio=by_sense["audio"].n_tokens if "audio" in by_sense else 1,
+            n_visual=max(1, n_tokens["visual"]), n_audio=max(1, n_tokens["audio"])
         )
+        self._columns = _columns(bundle)
         self._shapes: dict[Sense, tuple[int, ...]] = {
             "visual": spec.inputs[0].shape,
             "audio": spec.inputs[3].shape,
@@ -91,33 +96,63 @@ class FusedScore:
             "visual": results[self._n_tasks + 1][0],
             "audio": results[self._n_tasks + 2][0],
         }
-        return {
-            source.backbone.name: np.asarray(by_sense[source.sense].cpu(), dtype=np.float64)
-            for source in self.sources
-        }
+        found: dict[str, NDArray[np.float64]] = {}
+        for sense, weights in by_sense.items():
+            of_sense = [source for source in self.sources if source.sense == sense]
+            if of_sense:
+                back = order_in_time([source.times_s for source in of_sense]).argsort()
+                ends = np.cumsum([source.n_tokens for source in of_sense])[:-1]
+                parts = np.split(np.asarray(weights.cpu(), dtype=np.float64)[back], ends)
+                names = [source.backbone.name for source in of_sense]
+                found |= dict(zip(names, parts, strict=True))
+        return found
 
     def _run(
         self, outputs: Sequence[torch.Tensor], *, without: Sense | None = None
     ) -> tuple[torch.Tensor, ...]:
         n_rows, device = len(outputs[0]), outputs[0].device
-        given = {
-            source.sense: (source, values)
+        given = [
+            (source, values)
             for source, values in zip(self.sources, outputs, strict=True)
             if source.sense != without
-        }
+        ]
         arguments: list[torch.Tensor] = []
         for sense, shape in self._shapes.items():
-            if sense in given:
-                source, tokens = given[sense]
-                from_start_s = torch.from_numpy(source.times_s - self._window.start_s)
+            of_sense = [(source, values) for source, values in given if source.sense == sense]
+            if of_sense:
+                tokens, times_s = self._joined(of_sense)
+                from_start_s = torch.from_numpy(times_s - self._window.start_s)
                 times = from_start_s.float().to(device).expand(n_rows, -1)
             else:
                 tokens = torch.zeros((n_rows, *shape), device=device)
                 times = torch.zeros((n_rows, shape[0]), device=device)
-            mask = torch.full(times.shape, sense in given, device=device)
+            mask = torch.full(times.shape, bool(of_sense), device=device)
             arguments += [tokens, times, mask]
         results: tuple[torch.Tensor, ...] = self._network(*arguments)
         return results
+
+    def _joined(
+        self, given: Sequence[tuple[Source, torch.Tensor]]
+    ) -> tuple[torch.Tensor, NDArray[np.float64]]:
+        """Tokens of one sense's sources as ``stages.streams`` joins them, with gradients."""
+        order = order_in_time([source.times_s for source, _ in given])
+        wide = [
+            nn.functional.pad(values, self._columns[source.backbone.name])
+            for source, values in given
+        ]
+        times_s = np.concatenate([source.times_s for source, _ in given])
+        return torch.cat(wide, dim=1)[:, torch.from_numpy(order)], times_s[order]
+
+
+def _columns(bundle: Bundle) -> dict[str, tuple[int, int]]:
+    """By backbone, how many columns of the fusion's tokens lie before its own and after."""
+    found = {backbone.name: (0, 0) for backbone in bundle.audio}
+    before = 0
+    for backbone in bundle.visual:
+        after = bundle.visual_dim - before - backbone.embedding_dim
+        found[backbone.name] = (before, after)
+        before += backbone.embedding_dim
+    return found
 
 
 class LateScore:

@@ -94,7 +94,7 @@ def task_sources(
     """
     backbones: list[VisualBackbone | AudioBackbone]
     if task.by_fusion:
-        backbones = [*bundle.visual[:1], *bundle.audio[:1]]
+        backbones = [*bundle.visual, *bundle.audio[:1]]
     else:
         backbones = [backbone for backbone in bundle.visual if backbone.name in task.sources]
         backbones += [backbone for backbone in bundle.audio if backbone.name in task.sources]

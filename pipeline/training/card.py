@@ -53,7 +53,7 @@ def make_card(
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """The card: data, counts, recipe, time, and what was measured on what."""
-    backbones = [name for name in (recipe.visual, recipe.audio) if name is not None]
+    backbones = [*recipe.visual, *([recipe.audio] if recipe.audio else [])]
     splits = Counter(sample.split or "train" for sample in dataset.samples)
     measured = [
         {
@@ -126,13 +126,13 @@ def make_manifest(
     card: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of ``bundle.json``, as ``models.bundle`` reads it."""
-    interval_s = visual_backbone(recipe.visual).frame_interval_s if recipe.visual else None
+    intervals_s = [visual_backbone(name).frame_interval_s for name in recipe.visual]
     requires = required_senses(recipe, features)
     return {
         "name": name,
         # As text, since the decimals of a rate such as 1/3 never end.
-        "fps": str(frame_rate(recipe, interval_s)),
-        "visual_backbones": [recipe.visual] if recipe.visual else [],
+        "fps": str(frame_rate(recipe, intervals_s)),
+        "visual_backbones": list(recipe.visual),
         "audio_backbones": [recipe.audio] if recipe.audio else [],
         "tasks": {
             task.name: {

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from sightsound.models.backbones import audio_backbone, visual_backbone
@@ -17,6 +16,7 @@ from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
 from sightsound.pipeline.training.features import Extraction
 from sightsound.pipeline.training.recipe import Recipe, frame_rate
 from sightsound.pipeline.training.records import DataError, Dataset, LabelledSample, TaskLabels
+from sightsound.stages.streams import join_streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +91,14 @@ def extract_features(
         ModelError: a backbone is unknown, or its weights are missing.
     """
     wanted = {sense: _extractions(recipe, sense) for sense in ("visual", "audio", "teacher")}
+    every = [extraction for of_sense in wanted.values() for extraction in of_sense]
     plain: dict[str, bool] = defaultdict(lambda: True)
     for sample in dataset.samples:
         plain[sample.path] &= sample.split == "test"
     store = FeatureCache(cache)
     filled = store.fill(
         [
-            (Path(path), [_for_file(each, is_plain) for each in wanted.values() if each])
+            (Path(path), [_for_file(each, is_plain) for each in every])
             for path, is_plain in plain.items()
         ],
         n_processes=n_processes,
@@ -105,10 +106,7 @@ def extract_features(
     )
     ids = {path: filled.ids[Path(path)] for path in plain if Path(path) not in filled.failed}
     names = {
-        extraction.name(variant)
-        for extraction in wanted.values()
-        if extraction
-        for variant in range(extraction.n_variants)
+        extraction.name(variant) for extraction in every for variant in range(extraction.n_variants)
     }
     found = store.load(set(ids.values()), names)
     files = {}
@@ -128,7 +126,7 @@ def extract_features(
     return Features(
         window_length_s=recipe.window.length_s,
         window_hop_s=recipe.window.hop_s,
-        visual_dim=visual_backbone(recipe.visual).embedding_dim if recipe.visual else 1,
+        visual_dim=sum(visual_backbone(name).embedding_dim for name in recipe.visual) or 1,
         audio_dim=audio_backbone(recipe.audio).embedding_dim if recipe.audio else 1,
         files=files,
         failed=failed,
@@ -155,28 +153,29 @@ _FIND: Mapping[str, Callable[[str], VisualBackbone | AudioBackbone]] = {
 }
 
 
-def _extractions(recipe: Recipe, sense: str) -> Extraction | None:
-    name = {
+def _extractions(recipe: Recipe, sense: str) -> list[Extraction]:
+    """What is wanted of each backbone of a sense; nothing of a sense that is not asked for."""
+    names = {
         "visual": recipe.visual,
-        "audio": recipe.audio,
-        "teacher": recipe.teacher.backbone if recipe.teacher else None,
+        "audio": (recipe.audio,) if recipe.audio else (),
+        "teacher": (recipe.teacher.backbone,) if recipe.teacher else (),
     }[sense]
-    if name is None:
-        return None
-    backbone = _FIND[sense](name)
-    fps: Fraction | None = None
-    if not isinstance(backbone, AudioBackbone):
-        # A teacher that sees motion looks at its own rate, whatever the student's is.
-        own = recipe.model_copy(update={"fps": None}) if sense == "teacher" else recipe
-        fps = frame_rate(own, backbone.frame_interval_s)
-    return Extraction(
-        backbone=name,
-        fps=fps,
-        n_variants=recipe.augmentation.n_variants,
-        keeps_logits=sense == "teacher",
-        picture=recipe.augmentation.picture,
-        sound=recipe.augmentation.sound,
-    )
+    backbones = [_FIND[sense](name) for name in names]
+    # A teacher that sees motion looks at its own rate, whatever the student's is.
+    own = recipe.model_copy(update={"fps": None}) if sense == "teacher" else recipe
+    looking = [each for each in backbones if not isinstance(each, AudioBackbone)]
+    fps = frame_rate(own, [backbone.frame_interval_s for backbone in looking])
+    return [
+        Extraction(
+            backbone=name,
+            fps=None if isinstance(backbone, AudioBackbone) else fps,
+            n_variants=recipe.augmentation.n_variants,
+            keeps_logits=sense == "teacher",
+            picture=recipe.augmentation.picture,
+            sound=recipe.augmentation.sound,
+        )
+        for name, backbone in zip(names, backbones, strict=True)
+    ]
 
 
 def _for_file(extraction: Extraction, is_plain: bool) -> Extraction:
@@ -186,25 +185,41 @@ def _for_file(extraction: Extraction, is_plain: bool) -> Extraction:
 
 
 def _source(
-    found: Mapping[Key, FileFeatures], file_id: str, wanted: Mapping[str, Extraction | None]
+    found: Mapping[Key, FileFeatures], file_id: str, wanted: Mapping[str, Sequence[Extraction]]
 ) -> SourceFeatures | None:
     """All variants by sense, or None where the file as it is has not been seen by all."""
     by_sense: dict[str, tuple[FileFeatures, ...]] = {}
     duration_s = 0.0
-    for sense, extraction in wanted.items():
-        if extraction is None:
-            by_sense[sense] = ()
-            continue
-        keys = [(file_id, extraction.name(k), k) for k in range(extraction.n_variants)]
-        by_sense[sense] = tuple(found[key] for key in keys if key in found)
-        if not by_sense[sense] or keys[0] not in found:
-            return None
-        duration_s = max(duration_s, by_sense[sense][0].duration_s)
+    for sense, extractions in wanted.items():
+        variants = []
+        for variant in range(max((each.n_variants for each in extractions), default=0)):
+            keys = [(file_id, each.name(variant), variant) for each in extractions]
+            if all(key in found for key in keys):
+                variants.append(_joined([found[key] for key in keys], extractions))
+            elif variant == 0:
+                return None
+        by_sense[sense] = tuple(variants)
+        duration_s = max([duration_s, *(each.duration_s for each in variants[:1])])
     return SourceFeatures(
         duration_s=duration_s,
         visual=by_sense["visual"],
         audio=by_sense["audio"],
         teacher=by_sense["teacher"],
+    )
+
+
+def _joined(parts: Sequence[FileFeatures], extractions: Sequence[Extraction]) -> FileFeatures:
+    """What the backbones of a sense made of a file, joined as the fuse stage does it."""
+    if len(parts) == 1:
+        return parts[0]
+    dims = [visual_backbone(extraction.backbone).embedding_dim for extraction in extractions]
+    times_s, values = join_streams(
+        [part.times_s for part in parts],
+        # Of a file without a token nothing tells the width.
+        [part.values.reshape(-1, dim) for part, dim in zip(parts, dims, strict=True)],
+    )
+    return FileFeatures(
+        duration_s=max(part.duration_s for part in parts), times_s=times_s, values=values
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from sightsound.models.bundle import Sense
 from sightsound.models.fusion import FusionMethod
@@ -136,10 +136,19 @@ class TeacherRecipe(Section):
     temperature: Annotated[float, Field(gt=0)] = Field(2.0, description="softens its scores")
 
 
+def _as_names(value: object) -> object:
+    """One name or none as a list of names."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
 class Recipe(Section):
     """Everything that a training depends on beside its data."""
 
-    visual: str | None = "efficientnet_lite0"
+    visual: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
+        ("efficientnet_lite0",), description="one, or a list whose tokens are joined"
+    )
     audio: str | None = "yamnet"
     fps: Annotated[float, Field(gt=0, le=60)] | None = Field(
         None, description="pictures a second; none: the visual backbone's own, or 2"
@@ -158,10 +167,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _senses_for_method(self) -> Recipe:
-        if self.visual is None and self.audio is None:
+        if not self.visual and self.audio is None:
             raise ValueError("visual and audio must not both be null")
+        if len(set(self.visual)) < len(self.visual):
+            raise ValueError("visual names a backbone twice")
         method = self.fusion.method
-        if method in ("visual", "audio") and getattr(self, method) is None:
+        if method in ("visual", "audio") and not getattr(self, method):
             raise ValueError(
                 f"fusion.method {method} needs a backbone: set {method} to one, or choose another "
                 "method"
@@ -178,18 +189,20 @@ def senses_of(recipe: Recipe) -> tuple[Sense, ...]:
     senses: tuple[Sense, ...] = get_args(Sense)
     if recipe.fusion.method in senses:
         return tuple(sense for sense in senses if sense == recipe.fusion.method)
-    return tuple(sense for sense in senses if getattr(recipe, sense) is not None)
+    return tuple(sense for sense in senses if getattr(recipe, sense))
 
 
-def frame_rate(recipe: Recipe, frame_interval_s: float | None) -> Fraction:
-    """Pictures a second: the recipe's, the visual backbone's own, or 2.
+def frame_rate(recipe: Recipe, intervals_s: Sequence[float | None]) -> Fraction:
+    """Pictures a second: the recipe's, the one that a visual backbone was made for, or 2.
 
-    It is the nearest simple fraction: 15 for an interval of 1/15 s, 24000/1001 for 23.976024.
+    ``intervals_s`` are the backbones' own, None where one takes any rate; the first counts. It is
+    the nearest simple fraction: 15 for an interval of 1/15 s, 24000/1001 for 23.976024.
     """
     if recipe.fps is not None:
         return Fraction(recipe.fps).limit_denominator(_LARGEST_DENOMINATOR)
-    if frame_interval_s is not None:
-        return Fraction(1 / frame_interval_s).limit_denominator(_LARGEST_DENOMINATOR)
+    for interval_s in intervals_s:
+        if interval_s is not None:
+            return Fraction(1 / interval_s).limit_denominator(_LARGEST_DENOMINATOR)
     return _DEFAULT_FPS
 
 

@@ -214,3 +214,30 @@ def test_wrong_data_is_told_before_anything_is_made(data, tmp_path):
     assert done.stderr.startswith("sightsound: ")
     assert "rename 'lable' to 'label'" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_two_networks_that_look_are_trained_told_and_explained_as_one_stream(data, tmp_path):
+    settings = (
+        "visual=[efficientnet_lite0, efficientnet_lite1]",
+        "augmentation.n_variants=1",
+        "fusion.method=gated",
+        "fusion.dim=16",
+        "training.steps=40",
+        "validation.folds=1",
+        "validation.refit=false",
+    )
+    options = [part for setting in settings for part in ("--set", setting)]
+    command = ("train", data / "labels.csv", "--features", tmp_path / "features", *options)
+    done = sightsound(*command, "--out", tmp_path / "two")
+    assert done.returncode == 3, done.stderr
+    assert len(load_bundle(str(tmp_path / "two")).visual) == 2
+    asked = (data / "1.mp4", "--model", tmp_path / "two", "--format", "json")
+    told = json.loads(sightsound("analyze", *asked).stdout)["videos"][0]["windows"][0]
+    why = json.loads(sightsound("explain", *asked, "--at", "1").stdout)
+    assert why["label"] == told["label"][0]["label"] == "discs"
+    assert why["probability"] == pytest.approx(told["label"][0]["score"], abs=0.05)
+    attributions = why["attributions"]
+    assert attributions["completeness"]["holds"]
+    named = [each["backbone"] for each in attributions["tokens"]]
+    assert named == ["efficientnet_lite0", "efficientnet_lite1", "yamnet"]
