@@ -11,7 +11,8 @@ sports100  photographs of sports, likewise; two networks look. Needs those weigh
 Each network is trained with the set's recipe (see ``recipe_for``) but for its method of fusion,
 stops by and is calibrated on a part of its own training samples, and is asked about samples of
 which it has seen no group. The plain classifier is logistic regression (scikit-learn) on the mean
-of the frozen features of EfficientNet-lite0. Of places100 the default bundle is asked as well,
+of the frozen features of EfficientNet-lite0, and on those of all networks of the recipe where it
+has several. Of places100 the default bundle is asked as well,
 whose network ``make bundle`` trained further on the split train. Prints a table a set and puts it
 into RESULTS.md. Features are extracted first, then methods are trained side by side, one a core.
 ``--quick`` trains a few steps on one variant, to see that all of it runs.
@@ -30,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fusion_table import BUNDLE, PLAIN, Result, describe
+from fusion_table import BUNDLE, PLAIN, PLAIN_OF_ALL, Result, describe
 from report import publish
 
 from sightsound.models.bundle import load_bundle
@@ -82,11 +83,19 @@ def methods_of(set_name: str, methods: Sequence[str]) -> tuple[str, ...]:
     return tuple(methods)
 
 
+def plain_of(set_name: str) -> tuple[str, ...]:
+    """The plain classifiers beside it: one, or two where several networks look."""
+    if set_name not in STILLS:
+        return ()
+    n_networks = len(recipe_for(set_name, None, seed=0, quick=False).visual)
+    return (PLAIN, PLAIN_OF_ALL) if n_networks > 1 else (PLAIN,)
+
+
 def run_set(set_name: str, options: argparse.Namespace) -> list[Result]:
     """Every method on one set, and the plain classifier on stills; features are extracted once."""
     methods = methods_of(set_name, options.methods)
     dataset, _ = load_features(set_name, methods[0], options)
-    jobs = [*methods, PLAIN] if set_name in STILLS else list(methods)
+    jobs = [*methods, *plain_of(set_name)]
     n_processes = min(Config().worker_count(), len(jobs))
     results = []
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
@@ -102,8 +111,8 @@ def run_method(set_name: str, method: str, *, options: argparse.Namespace) -> Re
     """One method on one set, on one thread; the answers of all seeds together."""
     torch.set_num_threads(1)
     dataset, features = load_features(set_name, method, options)
-    if method == PLAIN:
-        return run_plain(dataset, features)
+    if method in (PLAIN, PLAIN_OF_ALL):
+        return run_plain(method, dataset, features)
     run = run_split if set_name in STILLS else run_folds
     results = []
     for seed in range(options.seed, options.seed + SEEDS.get(set_name, 1)):
@@ -165,8 +174,8 @@ def run_split(
     return answers["both"]["label"], train_s
 
 
-def run_plain(dataset: Dataset, features: Features) -> Result:
-    """Logistic regression on each file's mean frame."""
+def run_plain(name: str, dataset: Dataset, features: Features) -> Result:
+    """Logistic regression on each file's mean token."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -205,7 +214,7 @@ def run_plain(dataset: Dataset, features: Features) -> Result:
         groups=tuple(sample.group for sample in asked),
         has_audio=np.zeros(len(asked), dtype=bool),
     )
-    return Result(method=PLAIN, predictions=predictions, train_s=train_s)
+    return Result(method=name, predictions=predictions, train_s=train_s)
 
 
 def run_bundle(dataset: Dataset) -> Result:

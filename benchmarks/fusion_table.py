@@ -14,7 +14,8 @@ from sightsound.pipeline.evaluation.metrics import measure
 from sightsound.pipeline.evaluation.records import TaskPredictions
 from sightsound.pipeline.evaluation.senses import part_scores
 
-PLAIN, BUNDLE = "logistic regression", "default bundle"
+PLAIN, PLAIN_OF_ALL = "logistic regression", "logistic regression on all networks"
+BUNDLE = "default bundle"
 N_RESAMPLES = 1000
 LEAST_SOUND_ACCURACY, LEAST_GAIN = 0.95, 0.03
 # The least top-1 and top-5, and of what; None: of the set's own recipe.
