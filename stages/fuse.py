@@ -14,7 +14,7 @@ from sightsound.models.engines.base import Engine
 from sightsound.models.pooling import linear_softmax_pool, mean_pool, sigmoid, softmax
 from sightsound.stages.plan import Grid
 from sightsound.stages.records import TaskScores, Tokens, Window, WindowScores
-from sightsound.stages.streams import join_streams
+from sightsound.stages.tokens import join_tokens
 
 # Labels kept of each task in each window: enough for the tables' top k and for segments.
 KEPT_LABELS = 20
@@ -165,7 +165,7 @@ def _joined(bundle: Bundle, tokens: Mapping[str, Tokens]) -> Tokens | None:
     found = [tokens.get(backbone.name) for backbone in bundle.visual]
     if all(each is None for each in found):
         return None
-    times_s, embeddings = join_streams(
+    times_s, embeddings = join_tokens(
         [np.zeros(0) if each is None else each.times_s for each in found],
         [
             np.zeros((0, backbone.embedding_dim), dtype=np.float32)

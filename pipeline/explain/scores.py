@@ -17,7 +17,7 @@ from torch import nn
 from sightsound.models.bundle import Bundle, Sense, Task
 from sightsound.pipeline.explain.sources import Source
 from sightsound.stages.records import Window
-from sightsound.stages.streams import order_in_time
+from sightsound.stages.tokens import order_in_time
 
 _LEAST_PROBABILITY = 1e-12
 
@@ -134,7 +134,7 @@ class FusedScore:
     def _joined(
         self, given: Sequence[tuple[Source, torch.Tensor]]
     ) -> tuple[torch.Tensor, NDArray[np.float64]]:
-        """Tokens of one sense's sources as ``stages.streams`` joins them, with gradients."""
+        """Tokens of one sense's sources as ``stages.tokens`` joins them, with gradients."""
         order = order_in_time([source.times_s for source, _ in given])
         wide = [
             nn.functional.pad(values, self._columns[source.backbone.name])

@@ -16,7 +16,7 @@ from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
 from sightsound.pipeline.training.features import Extraction
 from sightsound.pipeline.training.recipe import Recipe, frame_rate
 from sightsound.pipeline.training.records import DataError, Dataset, LabelledSample, TaskLabels
-from sightsound.stages.streams import join_streams
+from sightsound.stages.tokens import join_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ def _joined(parts: Sequence[FileFeatures], extractions: Sequence[Extraction]) ->
     if len(parts) == 1:
         return parts[0]
     dims = [visual_backbone(extraction.backbone).embedding_dim for extraction in extractions]
-    times_s, values = join_streams(
+    times_s, values = join_tokens(
         [part.times_s for part in parts],
         # Of a file without a token nothing tells the width.
         [part.values.reshape(-1, dim) for part, dim in zip(parts, dims, strict=True)],

@@ -1,49 +1,117 @@
-"""Joined streams: every token is there once, in time, in its backbone's columns alone."""
+"""Files of many streams: which are taken, and how they sound."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
+from helpers.decoding import RATE_HZ, SMALL_VIEW, Decoded, decode
+from media.generate import TORTURE, TortureLibrary
+from media.sounds import sweep, tone
+from media.torture_streams import RATES_HZ, STREAMS
 
-from sightsound.stages.streams import join_streams, order_in_time
+from sightsound.stages.probe import Probe
 
-STREAMS = st.lists(
-    st.tuples(st.integers(1, 4), st.lists(st.integers(0, 8), max_size=6)), min_size=1, max_size=4
+_TRACKS = ("tracks.mkv", "tracks.mp4", "tracks.ts")
+_COVERS_OF_SONGS = ("cover.mp3", "cover.m4a", "cover.flac")
+_COVERS_OF_PICTURES = ("cover_beside.mp4", "cover_attached.mkv")
+
+
+@pytest.fixture(scope="module")
+def torture(tmp_path_factory: pytest.TempPathFactory) -> TortureLibrary:
+    return TortureLibrary(tmp_path_factory.mktemp("torture"))
+
+
+def heard_hz(decoded: Decoded) -> int:
+    """The strongest frequency of the second second of sound, to the Hz."""
+    part = decoded.mono[RATE_HZ // 2 : RATE_HZ // 2 + RATE_HZ]
+    return int(np.abs(np.fft.rfft(part)).argmax())
+
+
+def number_of_track(path: Path, wanted: int | str | None = None) -> int:
+    """Which of the file's tracks of sound is taken."""
+    info = Probe(audio_track=wanted)(str(path))
+    assert info.audio is not None and info.video is not None
+    return info.audio.index - 1
+
+
+@pytest.mark.parametrize("name", [torture.file for torture in STREAMS])
+def test_a_file_of_many_streams_lasts_as_long_as_it_was_made(
+    torture: TortureLibrary, name: str
+) -> None:
+    """Lossy sound is padded to a whole frame, and its priming may begin the presentation."""
+    decoded = decode(torture(name), sound=True, view=SMALL_VIEW)
+    assert decoded.plan.duration_s == pytest.approx(TORTURE[name].duration_s, abs=0.15)
+    assert not decoded.report.lost and not decoded.report.sound_errors_s
+    assert not decoded.plan.truncated
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("tracks.mkv", 1), ("tracks.mp4", 1), ("tracks.ts", 0)]
 )
+def test_the_default_track_is_heard(torture: TortureLibrary, name: str, number: int) -> None:
+    assert number_of_track(torture(name)) == number
+    decoded = decode(torture(name), sound=True, view=SMALL_VIEW)
+    assert heard_hz(decoded) == 1000 * (number + 1)
 
 
-def make(streams):
-    """Times and tokens of 1 and more, so that zeros can be told from them."""
-    random = np.random.default_rng(0)
-    times_s = [np.sort(np.array(times, dtype=np.float64) / 2) for _, times in streams]
-    return times_s, [random.uniform(1, 2, (len(times), dim)) for dim, times in streams]
+@pytest.mark.parametrize("name", _TRACKS)
+@pytest.mark.parametrize(("wanted", "number"), [(0, 0), (2, 2), ("eng", 0), ("deu", 1), ("fra", 2)])
+def test_another_track_is_taken_if_asked_for(
+    torture: TortureLibrary, name: str, wanted: int | str, number: int
+) -> None:
+    assert number_of_track(torture(name), wanted) == number
 
 
-@given(STREAMS)
-def test_every_token_keeps_its_time_and_its_columns(streams):
-    times_s, values = make(streams)
-    joined_s, joined = join_streams(times_s, values)
-    assert (np.diff(joined_s) >= 0).all()
-    column = 0
-    for own_s, own in zip(times_s, values, strict=True):
-        columns = slice(column, column + own.shape[1])
-        is_own = (joined[:, columns] != 0).all(axis=1)
-        np.testing.assert_array_equal(joined_s[is_own], own_s)
-        np.testing.assert_array_equal(joined[is_own, columns], own)
-        assert not np.delete(joined[is_own], np.r_[columns], axis=1).any()
-        column += own.shape[1]
-    assert joined.shape == (sum(map(len, times_s)), column)
+@pytest.mark.parametrize("name", _COVERS_OF_SONGS)
+def test_the_cover_of_a_song_is_no_picture(torture: TortureLibrary, name: str) -> None:
+    info = Probe()(str(torture(name)))
+    assert info.video is None and info.audio is not None
+    assert heard_hz(decode(torture(name), sound=True)) == 1000
 
 
-@given(STREAMS)
-def test_the_order_brings_what_lies_one_after_the_other_to_its_place(streams):
-    times_s, values = make(streams)
-    joined_s, _ = join_streams(times_s, values)
-    np.testing.assert_array_equal(np.concatenate(times_s)[order_in_time(times_s)], joined_s)
+@pytest.mark.parametrize("name", _COVERS_OF_PICTURES)
+def test_the_picture_is_taken_and_not_the_cover_beside_it(
+    torture: TortureLibrary, name: str
+) -> None:
+    info = Probe()(str(torture(name)))
+    assert info.video is not None and info.audio is not None
+    assert (info.video.codec, info.video.width) == ("h264", 96)
+    decoded = decode(torture(name), view=SMALL_VIEW)
+    assert sorted(decoded.shown) == [0, 1, 2, 3]
 
 
-def test_one_stream_stays_as_it_is():
-    times_s, values = np.array([0.5, 1.0]), np.ones((2, 3), dtype=np.float16)
-    joined_s, joined = join_streams([times_s], [values])
-    assert joined is values and joined_s is times_s
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_sound_of_any_rate_in_any_codec_keeps_its_pitch(
+    torture: TortureLibrary, rate_hz: int
+) -> None:
+    name = next(torture.file for torture in STREAMS if torture.file.startswith(f"rate_{rate_hz}."))
+    decoded = decode(torture(name), sound=True)
+    assert decoded.info.audio is not None
+    assert decoded.info.audio.sample_rate_hz == rate_hz
+    assert heard_hz(decoded) == 1000
+    loudness = decoded.mono[RATE_HZ // 2 : RATE_HZ // 2 + RATE_HZ].std()
+    assert loudness == pytest.approx(tone(1, RATE_HZ, frequency_hz=1000).std(), rel=0.1)
+
+
+_CENTRE, _SURROUND = 2**-0.5, 2**-1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("channels_16.wav", [1 / 16] * 16),
+        ("channels_8.flac", [0.5, 0.5, _CENTRE, 0, *[_SURROUND] * 4]),
+        ("channels_6.m4a", [0.5, 0.5, _CENTRE, 0, _SURROUND, _SURROUND]),
+    ],
+)
+def test_many_channels_are_mixed_as_their_layout_says(
+    torture: TortureLibrary, name: str, weights: list[float]
+) -> None:
+    samples = sweep(2, RATE_HZ, channels=len(weights))
+    found = decode(torture(name), sound=True).mono
+    expected = samples @ np.array(weights, dtype=np.float32)
+    middle = slice(RATE_HZ // 2, RATE_HZ)
+    tolerance = 1e-3 if name != "channels_6.m4a" else 0.1
+    np.testing.assert_allclose(found[middle], expected[middle], atol=tolerance)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def join_streams(
+def join_tokens(
     times_s: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.floating]]
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
     """Tokens of several backbones in order of time, each in its backbone's own columns.
