@@ -20,10 +20,9 @@ from sightsound.pipeline.training.batches import (
     draw_batch,
     plain_batch,
     spread_of,
-    with_each_alone,
 )
 from sightsound.pipeline.training.checkpoints import CheckpointFile
-from sightsound.pipeline.training.losses import task_losses, weighted
+from sightsound.pipeline.training.losses import batch_losses, task_losses, weighted
 from sightsound.pipeline.training.optimise import follow, make_optimiser, rate_at, set_rate
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import TaskLabels
@@ -193,7 +192,13 @@ class _Loop:
             generator=generator,
         )
         shared.train()
-        losses, total = self._losses(shared, batch)
+        losses, total = batch_losses(
+            lambda shown: self._logits(shared, shown),
+            batch,
+            plan.tasks,
+            self._settings,
+            has_two_senses=len(senses_of(recipe)) > 1,
+        )
         set_rate(self._optimiser, recipe.optimiser.learning_rate * self._rate(self._step))
         self._optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -207,37 +212,6 @@ class _Loop:
         )
         self._step += 1
         return losses
-
-    def _losses(
-        self, network: nn.Module, batch: Batch
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The losses of a batch by task, and what is to be made less.
-
-        To the losses of windows that have both senses those of each sense alone are added: left to
-        itself, a fusion learns from the sense that is learnt by heart soonest, and the other is
-        neglected (Wang et al. 2020, "What makes training multi-modal classification networks
-        hard?", arXiv:1905.12681).
-        """
-        settings, n = self._settings, len(batch)
-        has_alone = settings.alone_weight > 0 and len(senses_of(self._plan.recipe)) > 1
-        # In one pass, since processes that share the gradient can make only one a step.
-        whole = with_each_alone(batch) if has_alone else batch
-        logits = self._logits(network, whole)
-
-        def losses(rows: torch.Tensor) -> dict[str, torch.Tensor]:
-            return task_losses(
-                {task: each[rows] for task, each in logits.items()},
-                whole.take(rows),
-                self._plan.tasks,
-                label_smoothing=settings.label_smoothing,
-            )
-
-        of_batch, alone = losses(torch.arange(n)), torch.arange(n, len(whole))
-        total = weighted(of_batch, settings.task_weights)
-        if len(alone):
-            share = settings.alone_weight * len(alone) / n
-            total = total + share * weighted(losses(alone), settings.task_weights)
-        return of_batch, total
 
     def _logits(self, network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         outputs = network(*batch.inputs())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
-from sightsound.pipeline.training.batches import Batch
+from sightsound.pipeline.training.batches import Batch, with_each_alone
+from sightsound.pipeline.training.recipe import TrainingRecipe
 from sightsound.pipeline.training.records import TaskLabels
 
 
@@ -41,3 +42,39 @@ def task_losses(
 def weighted(losses: Mapping[str, torch.Tensor], task_weights: Mapping[str, float]) -> torch.Tensor:
     """The sum of the losses, each with its weight (1 where none is given)."""
     return torch.stack([loss * task_weights.get(task, 1.0) for task, loss in losses.items()]).sum()
+
+
+def batch_losses(
+    logits_of: Callable[[Batch], Mapping[str, torch.Tensor]],
+    batch: Batch,
+    tasks: Sequence[TaskLabels],
+    settings: TrainingRecipe,
+    *,
+    has_two_senses: bool,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The losses of a batch by task, and the sum that training makes less.
+
+    To the losses of windows that have both senses those of each sense alone are added: left to
+    itself, a fusion learns from the sense that is learnt by heart soonest, and neglects the other
+    (Wang et al. 2020, "What makes training multi-modal classification networks hard?",
+    arXiv:1905.12681).
+    """
+    has_alone = settings.alone_weight > 0 and has_two_senses
+    # In one pass, since processes that share the gradient can make only one a step.
+    shown, n = with_each_alone(batch) if has_alone else batch, len(batch)
+    logits = logits_of(shown)
+
+    def losses(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        return task_losses(
+            {task: each[rows] for task, each in logits.items()},
+            shown.take(rows),
+            tasks,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    of_batch, alone = losses(torch.arange(n)), torch.arange(n, len(shown))
+    total = weighted(of_batch, settings.task_weights)
+    if len(alone):
+        share = settings.alone_weight * len(alone) / n
+        total = total + share * weighted(losses(alone), settings.task_weights)
+    return of_batch, total
