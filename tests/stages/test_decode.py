@@ -134,7 +134,17 @@ def test_a_slice_in_full_is_the_same_as_by_plan(clips: ClipLibrary, name: str) -
     assert_same(in_full.shown, by_plan.shown)
 
 
-@pytest.mark.parametrize("name", LONG)
+# Of these the codecs of sound are cut by themselves below, the pictures in short clips above.
+_ONLY_BY_SLOW = ("h264_mp3_mkv", "h264_flac_mkv")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in _ONLY_BY_SLOW else [])
+        for name in LONG
+    ],
+)
 def test_pictures_and_sound_do_not_depend_on_how_a_long_video_is_cut(
     clips: ClipLibrary, name: str
 ) -> None:
