@@ -101,12 +101,14 @@ def test_tables_are_the_same_where_decoding_is_apart_from_inference(media, done,
     assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
 
 
+@pytest.mark.slow
 def test_order_in_which_work_ends_does_not_matter(media, done, tmp_path):
     shuffled = faulty_batch("make_shuffled", media, tmp_path / "out", "workers.count=4")
     assert shuffled.returncode == FINISHED_SOME_FAILED, shuffled.stderr
     assert check_whole(tmp_path / "out", uris_of(media)) == check_whole(done, uris_of(media))
 
 
+@pytest.mark.slow
 def test_video_that_kills_what_decodes_it_costs_itself_only(real_clips, tmp_path):
     names = ("a.mp4", "b.mp4", "c.mp4", "crash.mp4", "hang.mp4", "once.mp4", "actor.mp4")
     (tmp_path / "media").mkdir()
@@ -140,6 +142,7 @@ def test_same_content_is_decoded_once_and_has_a_row_for_each_path(media, done):
     assert sum(row["processing_s"] == 0 for row in (copy, link, *originals)) == 2
 
 
+@pytest.mark.slow
 def test_same_content_of_much_data_is_found_by_the_workers(real_clips, tmp_path):
     (tmp_path / "media").mkdir()
     for name in ("one.mp4", "two.mp4"):

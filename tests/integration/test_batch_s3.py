@@ -81,6 +81,7 @@ def uris(store):
     return [store.uri(f"in/{name}") for name in (*names, "text.mp4")]
 
 
+@pytest.mark.slow
 def test_run_on_a_store_is_resumed_after_a_kill(store, uris, tmp_path):
     calm = batch(store.uri("in"), "--out", store.uri("calm"), **KEYS)
     assert calm.returncode == 3, calm.stderr

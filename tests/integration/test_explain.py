@@ -126,8 +126,9 @@ def test_what_cannot_be_explained_is_told_in_one_sentence(
 ):
     done = run(command, small[0], *arguments)
     assert done.exit_code == status
-    (line,) = done.stderr.strip().splitlines()
+    *progress, line = done.stderr.strip().splitlines()
     assert line.startswith("sightsound: ") and message in line
+    assert all(each.endswith(" ...") for each in progress)
 
 
 def test_a_file_that_cannot_be_read_is_told(command, tmp_path):

@@ -140,6 +140,7 @@ def test_evaluate_tells_what_goes_with_each_sense(trained, data, tmp_path):
         assert f"{loss['loss']:+.3f}" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_training_by_sound_alone_speaks_of_no_other_sense(trained, tmp_path):
     _, _, command = trained
     done = sightsound(*command, "--set", "visual=null", "--out", tmp_path / "ears")
