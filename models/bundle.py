@@ -198,6 +198,8 @@ def _parse(path: Path, manifest: dict[str, Any]) -> Bundle:
     if len({backbone.log_mel.sample_rate_hz for backbone in audio}) > 1:
         raise BundleError(f"{path}: audio backbones of one bundle must share a sample rate.")
     by_name = {backbone.name: backbone for backbone in (*visual, *audio)}
+    if len(by_name) < len(visual) + len(audio):
+        raise BundleError(f"{path}: two backbones of one bundle must not share a name.")
     tasks = []
     for name, entry in manifest["tasks"].items():
         sources = entry["sources"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from sightsound.models.backbones import audio_backbone, visual_backbone
 from sightsound.models.backbones.base import AudioBackbone, VisualBackbone
 from sightsound.models.bundle import TaskKind
+from sightsound.models.errors import ModelError
 from sightsound.pipeline.training.backbones import find_backbone, teacher_task
 from sightsound.pipeline.training.cache import FeatureCache, FileFeatures, Key
 from sightsound.pipeline.training.features import Extraction
@@ -88,7 +89,7 @@ def extract_features(
 
     Raises:
         DataError: not one sample has features.
-        ModelError: a backbone is unknown, or its weights are missing.
+        ModelError: a backbone is unknown, its weights are missing, or two share a name.
     """
     wanted = {sense: _extractions(recipe, sense) for sense in ("visual", "audio", "teacher")}
     every = [extraction for of_sense in wanted.values() for extraction in of_sense]
@@ -161,6 +162,11 @@ def _extractions(recipe: Recipe, sense: str) -> list[Extraction]:
         "teacher": (recipe.teacher.backbone,) if recipe.teacher else (),
     }[sense]
     backbones = [_FIND[sense](name) for name in names]
+    if len({backbone.name for backbone in backbones}) < len(backbones):
+        raise ModelError(
+            f"{' and '.join(names)} share a name, and tokens are told apart by it: let networks of "
+            "different kinds look."
+        )
     # A teacher that sees motion looks at its own rate, whatever the student's is.
     own = recipe.model_copy(update={"fps": None}) if sense == "teacher" else recipe
     looking = [each for each in backbones if not isinstance(each, AudioBackbone)]

@@ -115,6 +115,11 @@ def test_only_a_sense_can_be_left_out(tmp_path):
         load_bundle(write(tmp_path, left_out="smell"))
 
 
+def test_backbones_that_share_a_name_are_refused(tmp_path):
+    with pytest.raises(BundleError, match="must not share a name"):
+        load_bundle(write(tmp_path, visual=("efficientnet_lite0", "efficientnet_lite0")))
+
+
 def test_unknown_method_is_refused_with_those_allowed(tmp_path):
     with pytest.raises(BundleError, match=r"'average' is no method.*gated, cross_attention"):
         load_bundle(write(tmp_path, method="average"))
