@@ -32,6 +32,8 @@ FUSION = "fusion"
 
 TaskKind = Literal["single", "multi"]
 Sense = Literal["visual", "audio"]
+# What a person is told of a sense.
+SENSE_WORDS: dict[Sense, str] = {"visual": "picture", "audio": "sound"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-LeftOut = Literal["visual", "audio"]
-
 
 class LeavingOut(nn.Module):
     """A trained fusion of which one sense is left out where the other is there.
@@ -17,7 +15,7 @@ class LeavingOut(nn.Module):
     out is answered from it. Interface as ``BottleneckFusion``.
     """
 
-    def __init__(self, fusion: nn.Module, left_out: LeftOut) -> None:
+    def __init__(self, fusion: nn.Module, left_out: Literal["visual", "audio"]) -> None:
         super().__init__()
         self.fusion = fusion
         self.left_out = left_out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from sightsound.pipeline.evaluation.resampled import score_names
 from sightsound.pipeline.evaluation.results import FoldReport, FoldScores, Spread
 from sightsound.pipeline.evaluation.senses import score_of
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.fit import FittedModel, fit, predict
+from sightsound.pipeline.training.fit import FittedModel, fit, predict, typical_steps
 from sightsound.pipeline.training.left_out import choose_left_out
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import DataError, Dataset
@@ -135,7 +134,7 @@ def fit_honestly(
     models = [left_out.apply(model) for model in models]
     if not recipe.validation.refit:
         return models[0]
-    n_steps = max(1, round(statistics.median(model.best_step for model in models)))
+    n_steps = typical_steps(models)
     whole = fit(recipe, dataset, features, train=train, held=(), seed=seed, stop_at=n_steps)
     temperatures = calibrate(dataset, features, parts, models).temperatures
     return replace(left_out.apply(whole), temperatures=temperatures, history=models[0].history)

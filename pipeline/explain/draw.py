@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightsound.models.backbones.base import AudioBackbone
-from sightsound.models.bundle import Sense
+from sightsound.models.bundle import SENSE_WORDS, Sense
 from sightsound.pipeline.explain.attributions import BASELINE, Regions, TokenWeights
 from sightsound.pipeline.explain.draw_sound import SPECTROGRAM_INCHES, draw_spectrogram
 from sightsound.pipeline.explain.draw_time import (
@@ -34,7 +34,6 @@ _NOTE_INCHES = 0.5
 _GAP_INCHES = 0.25
 _FOOT_INCHES = 0.7
 _LONGEST_NAME = 70
-_WORDS = {"visual": "picture", "audio": "sound"}
 
 
 def draw_explanation(explanation: Explanation, path: Path) -> None:
@@ -168,7 +167,7 @@ def _bars(axes: Axes, senses: list[Sense], values: list[float], notes: list[str]
     axes.set_xlim(min(lowest, 0.0), max(1.0, *values) if len(values) > 1 else max(1.0, values[0]))
     axes.set_ylim(len(senses) - 0.5, -0.5)
     bare(axes)
-    axes.set_yticks(rows, [_WORDS[sense] for sense in senses], fontsize=11)
+    axes.set_yticks(rows, [SENSE_WORDS[sense] for sense in senses], fontsize=11)
     axes.tick_params(axis="y", length=0)
     axes.axvline(0, color="#999999", linewidth=0.8)
     for row, (value, note) in enumerate(zip(values, notes, strict=True)):
@@ -239,11 +238,11 @@ def _draw_heard(
 def _draw_foot(page: Page, explanation: Explanation) -> None:
     whole = explanation.attributions.completeness
     sums = ", ".join(
-        f"{_WORDS[found.source.sense]} {found.weights.sum():+.2f}"
+        f"{SENSE_WORDS[found.source.sense]} {found.weights.sum():+.2f}"
         for found in explanation.attributions.tokens
     )
     rough = [
-        _WORDS[each.source.sense]
+        SENSE_WORDS[each.source.sense]
         for each in explanation.attributions.regions
         if not each.completeness.holds
     ]

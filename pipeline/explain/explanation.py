@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightsound.models.bundle import Bundle, Task
+from sightsound.models.bundle import SENSE_WORDS, Bundle, Task
 from sightsound.pipeline.explain.attributions import Attributions, attribute
 from sightsound.pipeline.explain.contributions import Contributions, contributions
 from sightsound.pipeline.explain.errors import ExplainError, ExplainUsageError
@@ -17,7 +17,6 @@ from sightsound.pipeline.explain.sources import task_sources
 from sightsound.pipeline.explain.window import WindowInput
 
 _N_CLOSE = 3
-_SENSE_WORDS = {"visual": "picture", "audio": "sound"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +101,8 @@ def choose_task(bundle: Bundle, found: WindowInput, name: str | None, *, uri: st
     for task in wanted:
         if task.name in found.scores.tasks:
             return task
-    lacking = [
-        _SENSE_WORDS[sense]
-        for sense, there in (("visual", found.scores.has_video), ("audio", found.scores.has_audio))
-        if not there
-    ]
+    has = {"visual": found.scores.has_video, "audio": found.scores.has_audio}
+    lacking = [word for sense, word in SENSE_WORDS.items() if not has[sense]]
     window = found.window
     raise ExplainError(
         f"The window from {window.start_s:g} to {window.end_s:g} s of {uri} has no answer for "

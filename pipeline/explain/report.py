@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sightsound.models.backbones.base import AudioBackbone
-from sightsound.models.bundle import Sense
+from sightsound.models.bundle import SENSE_WORDS
 from sightsound.pipeline.explain.attributions import BASELINE, Completeness, Regions, TokenWeights
 from sightsound.pipeline.explain.contributions import Contributions
 from sightsound.pipeline.explain.explanation import Explanation
@@ -22,7 +22,6 @@ from sightsound.pipeline.show import score_bar
 from sightsound.pipeline.timeline import clock_time
 from sightsound.stages.errors import printable
 
-WORDS: dict[Sense, str] = {"visual": "picture", "audio": "sound"}
 _N_MOMENTS = 5
 _DIGITS = 6
 
@@ -81,7 +80,7 @@ def _senses(found: Contributions) -> Table:
     for sense, fall in found.leave_one_out.items():
         left = found.without[sense]
         table.add_row(
-            WORDS[sense],
+            SENSE_WORDS[sense],
             f"falls by {fall:.3f}" if fall >= 0 else f"rises by {-fall:.3f}",
             "no answer" if left is None else f"{left:.3f}",
             "none" if found.attention_share is None else f"{found.attention_share[sense]:.1%}",
@@ -98,7 +97,7 @@ def _moments(weights: TokenWeights) -> Table:
     for number in most:
         weight = float(weights.weights[number])
         table.add_row(
-            f"{clock_time(float(weights.times_s[number]))} {WORDS[weights.source.sense]}",
+            f"{clock_time(float(weights.times_s[number]))} {SENSE_WORDS[weights.source.sense]}",
             f"{weight:+.3f}",
             Text(score_bar(abs(weight) / largest), style="red" if weight > 0 else "blue"),
         )

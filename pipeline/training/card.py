@@ -13,7 +13,7 @@ from sightsound.models.backbones import visual_backbone
 from sightsound.models.bundle import FUSION, MANIFEST_FILE, WEIGHTS_FILE, save_bundle
 from sightsound.pipeline.training.backbones import find_backbone
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.left_out import LeftOut
+from sightsound.pipeline.training.left_out import LeftOutSense
 from sightsound.pipeline.training.recipe import Recipe, frame_rate
 from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.validate import Calibration
@@ -47,7 +47,7 @@ def make_card(
     n_folds: int,
     n_steps: int,
     n_workers: int,
-    left_out: LeftOut,
+    left_out: LeftOutSense,
     held_out: Mapping[str, Mapping[str, object]],
     test: Mapping[str, Mapping[str, object]] | None,
     seconds: Mapping[str, float],
@@ -122,7 +122,7 @@ def make_manifest(
     *,
     name: str,
     calibration: Calibration,
-    left_out: LeftOut,
+    left_out: LeftOutSense,
     card: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of ``bundle.json``, as ``models.bundle`` reads it."""

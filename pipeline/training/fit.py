@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,6 +110,11 @@ def fit(
         history=trained.history,
         best_step=trained.best_step,
     )
+
+
+def typical_steps(models: Sequence[FittedModel]) -> int:
+    """The median of the steps after which models of one training were best, at least 1."""
+    return max(1, round(statistics.median(model.best_step for model in models)))
 
 
 def _run(plan: Plan, n_workers: int, on_progress: Callable[[Progress], None]) -> Trained:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sightsound.models.bundle import Sense
+from sightsound.models.bundle import SENSE_WORDS, Sense
 from sightsound.models.fusion.leaving_out import LeavingOut
 from sightsound.pipeline.training.batches import plain_batch
 from sightsound.pipeline.training.extract import Features
@@ -18,7 +18,6 @@ from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.splits import Fold
 from sightsound.pipeline.training.tensors import make_windows
 
-_WORDS: dict[Sense, str] = {"visual": "picture", "audio": "sound"}
 # What is left out, and what the network is then shown and played.
 _WAYS: dict[Sense | None, tuple[bool, bool]] = {
     None: (True, True),
@@ -28,7 +27,7 @@ _WAYS: dict[Sense | None, tuple[bool, bool]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class LeftOutSense:
     """The sense that is left out where the other is there, or None.
 
     ``losses`` are the held-out losses of windows with both senses, by what was left out; empty
@@ -41,9 +40,10 @@ class LeftOut:
     def __str__(self) -> str:
         if self.sense is None:
             return "Both senses are used where both are there."
+        without, with_it = self.losses[self.sense], self.losses[None]
         return (
-            f"Where both are there, the {_WORDS[self.sense]} is left out: without it the loss of "
-            f"windows held out is {self.losses[self.sense]:.3f}, with it {self.losses[None]:.3f}."
+            f"Where both are there, the {SENSE_WORDS[self.sense]} is left out: without it the loss "
+            f"of windows held out is {without:.3f}, with it {with_it:.3f}."
         )
 
     def apply(self, model: FittedModel) -> FittedModel:
@@ -59,12 +59,12 @@ def choose_left_out(
     features: Features,
     folds: Sequence[Fold],
     models: Sequence[FittedModel],
-) -> LeftOut:
+) -> LeftOutSense:
     """Ask each fold's network about its held-out windows that have both senses, with both and
     with each alone; the way of the lowest loss is taken, both senses where none is lower."""
     losses: dict[Sense | None, float] = {}
     if not recipe.validation.leave_out or len(senses_of(recipe)) == 1:
-        return LeftOut(sense=None, losses=losses)
+        return LeftOutSense(sense=None, losses=losses)
     totals = dict.fromkeys(_WAYS, 0.0)
     n_asked = 0
     for fold, model in zip(folds, models, strict=True):
@@ -90,4 +90,4 @@ def choose_left_out(
     if n_asked:
         losses = {left_out: total / n_asked for left_out, total in totals.items()}
     best = min(losses, key=lambda left_out: losses[left_out], default=None)
-    return LeftOut(sense=best, losses=losses)
+    return LeftOutSense(sense=best, losses=losses)

@@ -15,12 +15,7 @@ import torch
 from torch import nn
 
 from sightsound.models.fusion import build_fusion
-from sightsound.pipeline.training.batches import (
-    Batch,
-    draw_batch,
-    plain_batch,
-    spread_of,
-)
+from sightsound.pipeline.training.batches import Batch, draw_batch, plain_batch, spread_of
 from sightsound.pipeline.training.checkpoints import CheckpointFile
 from sightsound.pipeline.training.losses import batch_losses, task_losses, weighted
 from sightsound.pipeline.training.optimise import follow, make_optimiser, rate_at, set_rate

@@ -64,17 +64,21 @@ def batch_losses(
     shown, n = with_each_alone(batch) if has_alone else batch, len(batch)
     logits = logits_of(shown)
 
-    def losses(rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        return task_losses(
-            {task: each[rows] for task, each in logits.items()},
-            shown.take(rows),
+    of_batch = task_losses(
+        {task: each[:n] for task, each in logits.items()},
+        batch,
+        tasks,
+        label_smoothing=settings.label_smoothing,
+    )
+    total = weighted(of_batch, settings.task_weights)
+    alone = torch.arange(n, len(shown))
+    if len(alone):
+        of_alone = task_losses(
+            {task: each[n:] for task, each in logits.items()},
+            shown.take(alone),
             tasks,
             label_smoothing=settings.label_smoothing,
         )
-
-    of_batch, alone = losses(torch.arange(n)), torch.arange(n, len(shown))
-    total = weighted(of_batch, settings.task_weights)
-    if len(alone):
         share = settings.alone_weight * len(alone) / n
-        total = total + share * weighted(losses(alone), settings.task_weights)
+        total = total + share * weighted(of_alone, settings.task_weights)
     return of_batch, total

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from sightsound.pipeline.training.card import make_card, make_manifest, write_bu
 from sightsound.pipeline.training.checkpoints import CheckpointFile, fingerprint
 from sightsound.pipeline.training.dataset import check_trainable, read_dataset
 from sightsound.pipeline.training.extract import Features, extract_features, with_teacher
-from sightsound.pipeline.training.fit import FittedModel, predict
+from sightsound.pipeline.training.fit import FittedModel, predict, typical_steps
 from sightsound.pipeline.training.left_out import choose_left_out
 from sightsound.pipeline.training.loop import Progress, check_network
 from sightsound.pipeline.training.recipe import Recipe, senses_of
@@ -101,7 +100,7 @@ def train(recipe: Recipe, options: TrainOptions, *, say: Callable[[str], None]) 
     )
     fitted, n_steps = whole_models[0], models[0].best_step
     if recipe.validation.refit:
-        n_steps = max(1, round(statistics.median(model.best_step for model in models)))
+        n_steps = typical_steps(models)
         whole = Fold(train=tuple(learnable), held=())
         fitted = trainer.fit("the bundle", whole, stop_at=n_steps)
     network = left_out.apply(fitted).network
