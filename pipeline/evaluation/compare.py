@@ -153,7 +153,7 @@ def discordant(first: TaskPredictions, second: TaskPredictions) -> tuple[int, in
 
 def mcnemar(n_first_only: int, n_second_only: int) -> float:
     """The two-sided exact p-value; 1 where the models never differ."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
+    from scipy.stats import binomtest
 
     n_different = n_first_only + n_second_only
     if not n_different:

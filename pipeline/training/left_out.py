@@ -9,10 +9,10 @@ import torch
 
 from sightsound.models.bundle import SENSE_WORDS, Sense
 from sightsound.models.fusion.leaving_out import LeavingOut
-from sightsound.pipeline.training.batches import plain_batch
+from sightsound.pipeline.training.calibrate import calibrated_loss
 from sightsound.pipeline.training.extract import Features
 from sightsound.pipeline.training.fit import FittedModel, window_logits
-from sightsound.pipeline.training.losses import task_losses, weighted
+from sightsound.pipeline.training.losses import weighted
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.splits import Fold
@@ -65,29 +65,37 @@ def choose_left_out(
     losses: dict[Sense | None, float] = {}
     if not recipe.validation.leave_out or len(senses_of(recipe)) == 1:
         return LeftOutSense(sense=None, losses=losses)
-    totals = dict.fromkeys(_WAYS, 0.0)
-    n_asked = 0
+    said: dict[Sense | None, dict[str, list[torch.Tensor]]] = {
+        left_out: {task.name: [] for task in dataset.tasks} for left_out in _WAYS
+    }
+    targets: dict[str, list[torch.Tensor]] = {task.name: [] for task in dataset.tasks}
     for fold, model in zip(folds, models, strict=True):
         windows = make_windows(dataset, features, fold.held)
         has_both = (windows.visual.count[:, 0] > 0) & (windows.audio.count[:, 0] > 0)
-        rows = torch.nonzero(has_both)[:, 0]
-        if not len(rows):
-            continue
-        n_asked += len(rows)
-        batch = plain_batch(windows, rows)
+        asked = {task.name: has_both & windows.present[task.name] for task in dataset.tasks}
+        for name, rows in asked.items():
+            targets[name].append(windows.targets[name][rows, 0])
         for left_out, (with_visual, with_audio) in _WAYS.items():
-            said = window_logits(
+            logits = window_logits(
                 model.network,
                 dataset.tasks,
                 windows,
                 with_visual=with_visual,
                 with_audio=with_audio,
             )
-            each = task_losses(
-                {task: logits[rows] for task, logits in said.items()}, batch, dataset.tasks
+            for name, rows in asked.items():
+                said[left_out][name].append(logits[name][rows])
+    known = [task for task in dataset.tasks if any(len(rows) for rows in targets[task.name])]
+    for left_out, by_task in said.items():
+        each = {
+            task.name: torch.tensor(
+                calibrated_loss(
+                    torch.cat(by_task[task.name]), torch.cat(targets[task.name]), kind=task.kind
+                )
             )
-            totals[left_out] += len(rows) * float(weighted(each, recipe.training.task_weights))
-    if n_asked:
-        losses = {left_out: total / n_asked for left_out, total in totals.items()}
+            for task in known
+        }
+        if each:
+            losses[left_out] = float(weighted(each, recipe.training.task_weights))
     best = min(losses, key=lambda left_out: losses[left_out], default=None)
     return LeftOutSense(sense=best, losses=losses)

@@ -16,14 +16,17 @@ from torch import nn
 
 from sightsound.models.fusion import build_fusion
 from sightsound.pipeline.training.batches import Batch, draw_batch, plain_batch, spread_of
+from sightsound.pipeline.training.calibrate import calibrated_loss
 from sightsound.pipeline.training.checkpoints import CheckpointFile
-from sightsound.pipeline.training.losses import batch_losses, task_losses, weighted
+from sightsound.pipeline.training.losses import batch_losses, weighted
 from sightsound.pipeline.training.optimise import follow, make_optimiser, rate_at, set_rate
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import TaskLabels
 from sightsound.pipeline.training.tensors import Windows
 
 ROWS_AT_ONCE = 256
+_N_EVALUATIONS = 30
+_LEAST_BETWEEN_EVALUATIONS = 10
 
 
 class TrainingWorkersError(Exception):
@@ -34,10 +37,10 @@ class TrainingWorkersError(Exception):
 class Progress:
     """How a training stands after ``step`` steps.
 
-    ``losses`` are of the last batch by task; ``held_loss`` and ``held_accuracy`` by task are of
-    the held-out windows, nothing where none are. The accuracy of a single-label task is the share
-    of windows whose best label is the true one, of a multi-label task the share of right
-    yes-or-no answers.
+    ``losses`` are of the last batch by task; ``held_loss``, once calibrated, and ``held_accuracy``
+    by task are of the held-out windows, nothing where none are. The accuracy of a single-label
+    task is the share of windows whose best label is the true one, of a multi-label task the share
+    of right yes-or-no answers.
     """
 
     step: int
@@ -142,6 +145,9 @@ class _Loop:
     def __init__(self, plan: Plan, world: World, on_progress: Callable[[Progress], None]) -> None:
         self._plan, self._world, self._on_progress = plan, world, on_progress
         self._settings = plan.recipe.training
+        self._evaluate_every = self._settings.evaluate_every or max(
+            _LEAST_BETWEEN_EVALUATIONS, plan.n_steps // _N_EVALUATIONS
+        )
         self._network = new_network(plan)
         self._average = copy.deepcopy(self._network).eval()
         self._optimiser = make_optimiser(self._network, plan.recipe.optimiser)
@@ -162,7 +168,7 @@ class _Loop:
         shared = self._world.wrap(self._network)
         while not self._is_done:
             losses = self._learn(shared)
-            if self._step % self._settings.evaluate_every == 0 or self._step == self._plan.stop_at:
+            if self._step % self._evaluate_every == 0 or self._step == self._plan.stop_at:
                 self._evaluate(losses)
             self._is_done = self._world.agree(
                 self._step >= self._plan.stop_at or self._n_worse >= self._settings.patience
@@ -234,27 +240,26 @@ class _Loop:
 
     @torch.inference_mode()
     def _measure(self) -> tuple[float, dict[str, float]]:
-        """Loss and accuracy of the averaged weights on the held-out windows, each counting by
-        its weight."""
+        """Calibrated loss and accuracy of the averaged weights on the held-out windows."""
         held, tasks = self._plan.held, self._plan.tasks
-        total = {task.name: 0.0 for task in tasks}
-        right = {task.name: 0.0 for task in tasks}
-        count = {task.name: 0.0 for task in tasks}
+        logits: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
+        targets: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
         for start in range(0, len(held), ROWS_AT_ONCE):
-            rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(held)))
-            batch = plain_batch(held, rows)
-            logits = self._logits(self._average, batch)
+            batch = plain_batch(held, torch.arange(start, min(start + ROWS_AT_ONCE, len(held))))
+            said = self._logits(self._average, batch)
             for task in tasks:
-                n = float(batch.present[task.name].sum())
-                loss = task_losses({task.name: logits[task.name]}, batch, [task])[task.name]
-                total[task.name] += float(loss) * n
-                count[task.name] += n
-                right[task.name] += n_right(task, logits[task.name], batch)
-        losses = {
-            name: torch.tensor(total[name] / count[name]) for name in total if count[name] > 0
-        }
+                known = batch.present[task.name]
+                logits[task.name].append(said[task.name][known])
+                targets[task.name].append(batch.targets[task.name][known])
+        losses: dict[str, torch.Tensor] = {}
+        accuracy: dict[str, float] = {}
+        for task in tasks:
+            every, true = torch.cat(logits[task.name]), torch.cat(targets[task.name])
+            if len(every):
+                losses[task.name] = torch.tensor(calibrated_loss(every, true, kind=task.kind))
+                accuracy[task.name] = share_right(task, every, true)
         whole = float(weighted(losses, self._settings.task_weights)) if losses else 0.0
-        return whole, {name: right[name] / count[name] for name in losses}
+        return whole, accuracy
 
     def _save(self) -> None:
         if self._plan.checkpoint is None or self._world.rank > 0:
@@ -284,11 +289,10 @@ class _Loop:
         self._history = [Progress(**entry) for entry in state["history"]]
 
 
-def n_right(task: TaskLabels, logits: torch.Tensor, batch: Batch) -> float:
-    """How many windows that have a label of the task are answered rightly (see ``Progress``)."""
-    target, present = batch.targets[task.name], batch.present[task.name]
+def share_right(task: TaskLabels, logits: torch.Tensor, target: torch.Tensor) -> float:
+    """The accuracy of answers (n, n_labels) to targets of the same shape (see ``Progress``)."""
     if task.kind == "single":
-        is_right = (logits.argmax(dim=1) == target.argmax(dim=1)).float()
+        is_right = logits.argmax(dim=1) == target.argmax(dim=1)
     else:
-        is_right = ((logits > 0) == (target > 0.5)).float().mean(dim=1)
-    return float((is_right * present).sum())
+        is_right = (logits > 0) == (target > 0.5)
+    return float(is_right.float().mean())

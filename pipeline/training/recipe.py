@@ -108,9 +108,11 @@ class TrainingRecipe(Section):
     alone_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="of the losses of each sense alone, for windows that have both"
     )
-    evaluate_every: Annotated[int, Field(ge=1)] = Field(10, description="steps")
+    evaluate_every: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="steps; null: a thirtieth of all, at least 10"
+    )
     patience: Annotated[int, Field(ge=1)] = Field(
-        6, description="evaluations without a lower held-out loss, then it stops"
+        15, description="evaluations without a lower calibrated held-out loss, then it stops"
     )
     checkpoint_every: Annotated[int, Field(ge=1)] = Field(100, description="steps")
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightsound.pipeline.training.calibrate import fit_temperature, fit_threshold
+from sightsound.pipeline.training.calibrate import calibrated_loss, fit_temperature, fit_threshold
 
 
 def test_overconfident_single_labels_are_cooled():
@@ -22,6 +22,26 @@ def test_overconfident_multi_labels_are_cooled():
     logits = 2 * torch.randn((3000, 4), generator=generator)
     target = (torch.rand((3000, 4), generator=generator) < torch.sigmoid(logits)).float()
     assert fit_temperature(2 * logits, target, kind="multi") == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+@given(sureness=st.floats(0.3, 3))
+def test_the_calibrated_loss_does_not_depend_on_how_sure_a_network_is(kind, sureness):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((400, 4), generator=generator)
+    truth = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
+    target = torch.nn.functional.one_hot(truth, 4).float()
+    expected = calibrated_loss(logits, target, kind=kind)
+    assert calibrated_loss(sureness * logits, target, kind=kind) == pytest.approx(
+        expected, abs=1e-4
+    )
+
+
+def test_the_calibrated_loss_of_one_who_knows_nothing_is_that_of_chance():
+    target = torch.eye(4).repeat(50, 1)
+    noise = torch.randn((200, 4), generator=torch.Generator().manual_seed(0))
+    assert calibrated_loss(noise, target) == pytest.approx(np.log(4), abs=0.02)
+    assert calibrated_loss(target, target) < 0.01
 
 
 def test_a_bad_low_end_is_doubted():
