@@ -15,22 +15,29 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from sightsound.models.backbones.base import AudioBackbone, VisualBackbone
+from av.video.frame import VideoFrame
+
+from sightsound.models.backbones.base import AudioBackbone, FrameView, VisualBackbone
 from sightsound.models.engines.base import Engine, EngineOptions, LoadedNetwork, create_engine
-from sightsound.pipeline.training.augment import PictureAugmentation, SoundAugmentation
+from sightsound.pipeline.training.augment import (
+    Alteration,
+    PictureAugmentation,
+    SoundAugmentation,
+)
 from sightsound.pipeline.training.backbones import find_backbone
 from sightsound.pipeline.training.sound_features import listen
-from sightsound.pipeline.training.variants import PictureVariants
 from sightsound.stages.decode import Decode
 from sightsound.stages.errors import PlanMismatchError
 from sightsound.stages.features import TokenBuffer, VisualFeatures
 from sightsound.stages.frames import DecodeReport
+from sightsound.stages.picture import Renderer, shown_size
 from sightsound.stages.plan import Grid, Plan
 from sightsound.stages.probe import Probe
 from sightsound.stages.records import (
     DecodedFrame,
     MediaInfo,
     VideoPlan,
+    VideoStreamInfo,
 )
 
 # The windows of the default bundle. Tokens do not depend on how windows are laid.
@@ -39,6 +46,9 @@ WINDOW_HOP_S = 4.0
 
 _PICTURE = PictureAugmentation()
 _SOUND = SoundAugmentation()
+
+# Crops are cut from pictures of at most this short side; networks see 224 and 160 pixels.
+_CROP_SOURCE_SIDE = 256
 
 # How clips are cut (see ``VisualFeatures``): a change here forgets what is kept.
 _CLIPS = "the last is filled from the front"
@@ -199,23 +209,39 @@ def _look(
     """The tokens of every variant, from one pass over the frames."""
     if info.video is None or plan.video_span_s is None:
         return {variant: TokenBuffer() for variant in job.variants}
-    seen = PictureVariants(
-        job.content_id,
-        info.video,
-        backbone.view,
-        variants=job.variants,
-        augmentation=job.extraction.picture,
-    )
+    source = _source_view(info.video)
     looks = {
         variant: VisualFeatures(backbone, _network(job.extraction.backbone), fps=plan.fps)
         for variant in job.variants
     }
-    decode = Decode(seen.views, sample_rate_hz=None)
+    alterations = {
+        variant: Alteration.draw(
+            f"{job.content_id}-{variant}", source.width, source.height, job.extraction.picture
+        )
+        for variant in job.variants
+        if variant > 0
+    }
+    views = (backbone.view, source) if alterations else (backbone.view,)
+    decode = Decode(views, sample_rate_hz=None)
+    render = Renderer()
     for event in decode(info, plan, plan.slices[0], report=DecodeReport(), in_full=in_full):
         assert isinstance(event, DecodedFrame)
-        for variant, picture in seen(event).items():
+        for variant, features in looks.items():
             alive()
-            looks[variant].add(replace(event, pictures={backbone.view: picture}))
+            altered = event
+            if variant > 0:
+                picture = alterations[variant](event.pictures[source])
+                frame = VideoFrame.from_ndarray(picture, format="rgb24")
+                rendered = render(frame, backbone.view, Fraction(1))
+                altered = replace(event, pictures={backbone.view: rendered})
+            features.add(altered)
     for features in looks.values():
         features.finish()
     return {variant: features.tokens for variant, features in looks.items()}
+
+
+def _source_view(stream: VideoStreamInfo) -> FrameView:
+    """The whole picture with square pixels, no larger than crops need it."""
+    width, height = shown_size(stream.width, stream.height, stream.pixel_aspect, 0)
+    scale = min(1.0, _CROP_SOURCE_SIDE / min(width, height))
+    return FrameView(width=round(width * scale), height=round(height * scale), fit="stretch")

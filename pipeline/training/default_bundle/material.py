@@ -145,7 +145,7 @@ def _recipes(file: SourceFile, settings: MaterialSettings, looks: Extraction) ->
     where they are, and the more pictures it is asked about, the better the student follows it.
     The teacher of scenes is not asked where the true scene is known.
     """
-    n_variants = 1 if file.is_test else settings.n_variants
+    n_variants = 1 if file.is_test or file.scene is not None else settings.n_variants
     wanted = [replace(looks, n_variants=1) if file.is_test else looks]
     if file.scene is None or not file.is_test:
         wanted.append(_extraction(X3D_XS.name, TEACHER_FPS, n_variants, keeps_logits=True))

@@ -45,7 +45,7 @@ from sightsound.pipeline.training.default_bundle.work import (
     DefaultRecipe,
     Work,
     load_recipe,
-    prepare_maps,
+    prepare_pictures,
     say,
     tuned_network,
 )
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe, n_processes = work.recipe, options.processes
     plain = work.gather(n_processes=n_processes)
     folds: list[int | None] = [*range(recipe.n_asked_folds), None]
-    prepare_maps(work, plain, n_processes=n_processes)
+    prepare_pictures(work, plain, n_processes=n_processes)
     # One thread a training: two side by side take less time than two threads of one.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, mp_context=context) as pool:

@@ -1,4 +1,4 @@
-"""What the looking network is to say of pictures, by labels and by both teachers."""
+"""What the looking network is to say of single pictures, by labels and by both teachers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sightsound.pipeline.training.default_bundle.batches import (
     action_targets,
     scene_targets,
 )
-from sightsound.pipeline.training.default_bundle.maps import Maps
 from sightsound.pipeline.training.default_bundle.material import Material
+from sightsound.pipeline.training.default_bundle.pictures import Pictures
 from sightsound.pipeline.training.default_bundle.tune import Targets, TuneSettings
 
 # How far a teacher's clip may lie from a frame that it speaks of.
@@ -27,43 +27,39 @@ _NEAR_S = 1.5
 
 def picture_targets(
     material: Material,
-    maps: Maps,
+    pictures: Pictures,
     words: Mapping[Key, FileFeatures],
     *,
     settings: TrainSettings,
     tuning: TuneSettings,
+    n_variants: int,
 ) -> Targets:
-    """Targets of all pictures; ``words`` are the teachers' logits.
-
-    Each variant of a picture is to be what the teacher of actions says of that same variant
-    (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent",
-    arXiv:2106.05237).
-    """
+    """Targets of all pictures; ``words`` are the teachers' logits."""
     labels = material.labels
-    n, n_variants = maps.values.shape[:2]
-    taught = np.zeros((n, n_variants, len(labels.actions)), dtype=np.float32)
+    n = len(pictures.file)
+    taught = np.zeros((n, 1, len(labels.actions)), dtype=np.float32)
     places = np.zeros((n, len(labels.scenes)), dtype=np.float32)
     names = np.zeros((n, len(labels.actions)), dtype=bool)
     scene = np.full(n, -1, dtype=np.int64)
     weight = np.ones(n, dtype=np.float32)
-    for row, (number, time_s) in enumerate(zip(maps.file, maps.time_s, strict=True)):
+    for row, (number, time_s) in enumerate(zip(pictures.file, pictures.time_s, strict=True)):
         file, content_id = material.files[number], material.ids[number]
-        for variant in range(n_variants):
-            near = _near(words.get((content_id, X3D_XS.name, variant)), time_s)
-            if near is not None:
-                taught[row, variant] = softmax(near.astype(np.float32)).mean(axis=0)
+        said = [
+            softmax(near.astype(np.float32)).mean(axis=0)
+            for variant in range(n_variants)
+            if (near := _near(words.get((content_id, X3D_XS.name, variant)), time_s)) is not None
+        ]
+        if said:
+            taught[row, 0] = np.mean(said, axis=0)
         placed = _near(words.get((content_id, PLACES365.name, 0)), time_s)
         if placed is not None:
             places[row] = labels.known_places(placed)
         names[row] = np.isin(labels.actions, file.actions)
         scene[row] = labels.scenes.index(file.scene) if file.scene is not None else -1
         weight[row] = 1.0 if file.is_still else tuning.clip_weight
-    mask = torch.from_numpy(taught.any(axis=2)).flatten()[:, None]
+    mask = torch.from_numpy(taught.any(axis=2))
     action, has_action = action_targets(
-        torch.from_numpy(taught).flatten(0, 1)[:, None],
-        mask,
-        torch.from_numpy(names).repeat_interleave(n_variants, dim=0),
-        settings=settings,
+        torch.from_numpy(taught), mask, torch.from_numpy(names), settings=settings
     )
     target, has_scene = scene_targets(
         torch.from_numpy(scene),
@@ -73,8 +69,8 @@ def picture_targets(
     )
     counts = torch.from_numpy(weight)
     return Targets(
-        action=action.reshape(n, n_variants, -1),
-        action_weight=has_action.reshape(n, n_variants) * counts[:, None],
+        action=action,
+        action_weight=has_action * counts,
         scene=target,
         scene_weight=has_scene * counts,
     )

@@ -25,15 +25,17 @@ class TuneSettings(BaseModel):
     """The numbers of this training. Rates are of AdamW, at their peak.
 
     ``n_fixed_blocks`` of the network's sixteen stay as they are. ``clip_fps`` is how many frames
-    a second are taken of clips. ``mix_alpha`` is that of mixup, on feature maps. ``clip_weight``
-    is what a frame of a clip counts beside a still, ``places_weight`` what the second teacher of
-    scenes counts beside a true label.
+    a second are taken of clips, ``n_views`` how many views of each picture are learnt from.
+    ``mix_alpha`` is that of mixup, on feature maps. ``clip_weight`` is what a frame of a clip
+    counts beside a still, ``places_weight`` what the second teacher of scenes counts beside a
+    true label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clip_fps: float
     n_fixed_blocks: int
+    n_views: int
     steps: int
     batch: int
     learning_rate: float
@@ -48,11 +50,9 @@ class TuneSettings(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What n pictures should say: float32 distributions, and how much each counts.
+    """What n pictures should say: distributions float32 (n, n_labels), and how much each counts.
 
-    ``action`` (n, n_variants, n_actions) and ``action_weight`` (n, n_variants) are of each variant
-    of a picture, ``scene`` (n, n_scenes) and ``scene_weight`` (n,) of all its variants. Weights
-    are 0 where nothing is known.
+    ``action_weight`` and ``scene_weight`` (n,) are 0 where nothing is known.
     """
 
     action: torch.Tensor
@@ -72,7 +72,7 @@ def tune(
 ) -> tuple[FrameEmbedding, Tail]:
     """Train on the pictures ``rows`` (m,), each seen equally often.
 
-    ``maps`` (n, n_variants, channels, height, width) and ``targets`` are of all n pictures.
+    ``maps`` (n, n_views, channels, height, width) and ``targets`` are of all n pictures.
 
     Returns:
         The network with the running average of its weights, and its last part with the heads.
@@ -80,7 +80,7 @@ def tune(
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
     whole = new_network()
-    n_labels = (targets.action.shape[2], targets.scene.shape[1])
+    n_labels = (targets.action.shape[1], targets.scene.shape[1])
     average = Tail(
         whole, n_fixed=settings.n_fixed_blocks, n_labels=n_labels, dropout=settings.dropout
     )
@@ -103,15 +103,15 @@ def tune(
         if len(order) < settings.batch:
             order = np.concatenate((order, random.permutation(rows)))
         chosen, order = order[: settings.batch], order[settings.batch :]
-        variants = random.integers(maps.shape[1], size=settings.batch)
-        seen = torch.from_numpy(maps[chosen, variants].astype(np.float32))
+        views = random.integers(maps.shape[1], size=settings.batch)
+        seen = torch.from_numpy(maps[chosen, views].astype(np.float32))
         partner = torch.from_numpy(random.permutation(settings.batch))
         share = float(random.beta(settings.mix_alpha, settings.mix_alpha))
         mixed = torch.lerp(seen[partner], seen, share).contiguous(memory_format=torch.channels_last)
         logits = tail(mixed)
-        picked = torch.from_numpy(chosen), torch.from_numpy(variants)
-        loss = share * _loss(logits, targets, *picked)
-        loss = loss + (1 - share) * _loss(logits, targets, *(part[partner] for part in picked))
+        picked = torch.from_numpy(chosen)
+        loss = share * _loss(logits, targets, picked)
+        loss = loss + (1 - share) * _loss(logits, targets, picked[partner])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(tail.parameters(), 2.0)
@@ -124,13 +124,9 @@ def tune(
     return whole.eval(), average.eval()
 
 
-def _loss(
-    logits: tuple[torch.Tensor, ...], targets: Targets, rows: torch.Tensor, variants: torch.Tensor
-) -> torch.Tensor:
+def _loss(logits: tuple[torch.Tensor, ...], targets: Targets, rows: torch.Tensor) -> torch.Tensor:
     """Cross entropy to both tasks' targets, weighted, over the samples that have one."""
-    action = cross_entropy(
-        logits[0], targets.action[rows, variants], targets.action_weight[rows, variants]
-    )
+    action = cross_entropy(logits[0], targets.action[rows], targets.action_weight[rows])
     scene = cross_entropy(logits[1], targets.scene[rows], targets.scene_weight[rows])
     return action + scene
 

@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from sightsound.models.backbones.efficientnet_network import save_efficientnet
 from sightsound.pipeline.training.default_bundle.batches import TrainSettings
-from sightsound.pipeline.training.default_bundle.maps import Maps, MapSettings, gather_maps
+from sightsound.pipeline.training.default_bundle.maps import gather_maps
 from sightsound.pipeline.training.default_bundle.material import (
     Material,
     MaterialSettings,
     gather,
     teachers_words,
 )
+from sightsound.pipeline.training.default_bundle.pictures import Pictures, gather_pictures
 from sightsound.pipeline.training.default_bundle.scenes import RegressionSettings
 from sightsound.pipeline.training.default_bundle.targets import picture_targets
 from sightsound.pipeline.training.default_bundle.tune import TuneSettings, look, tune
@@ -82,20 +84,27 @@ def say(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
-def prepare_maps(work: Work, material: Material, *, n_processes: int) -> Maps:
-    """What the network's fixed blocks make of the pictures that the others are trained on."""
+def prepare_pictures(
+    work: Work, material: Material, *, n_processes: int
+) -> tuple[Pictures, NDArray[np.float16]]:
+    """The pictures that the network is trained on, and what its fixed blocks make of them."""
     tuning = work.recipe.tuning
-    return gather_maps(
-        [(file.path, id_) for file, id_ in zip(material.files, material.ids, strict=True)],
+    pictures = gather_pictures(
+        [file.path for file in material.files],
         work.features,
-        MapSettings(
-            fps=Fraction(tuning.clip_fps),
-            n_variants=work.recipe.material.n_variants,
-            n_fixed_blocks=tuning.n_fixed_blocks,
-        ),
+        fps=Fraction(tuning.clip_fps),
         n_processes=n_processes,
         say=say,
     )
+    maps = gather_maps(
+        pictures,
+        n_fixed=tuning.n_fixed_blocks,
+        n_views=tuning.n_views,
+        seed=work.recipe.seed,
+        n_processes=n_processes,
+        say=say,
+    )
+    return pictures, maps
 
 
 def tuned_network(work: Work, fold: int | None) -> Path:
@@ -111,22 +120,23 @@ def tuned_network(work: Work, fold: int | None) -> Path:
         return path
     torch.set_num_threads(1)
     material = work.gather(n_processes=1)
-    maps = prepare_maps(work, material, n_processes=1)
+    pictures, maps = prepare_pictures(work, material, n_processes=1)
     targets = picture_targets(
         material,
-        maps,
+        pictures,
         teachers_words(work.features, material.ids),
         settings=recipe.training,
         tuning=recipe.tuning,
+        n_variants=recipe.material.n_variants,
     )
-    files = [material.files[number] for number in maps.file]
+    files = [material.files[number] for number in pictures.file]
     is_test = np.array([file.is_test for file in files])
     can_be_held = np.array([not file.is_still or file.scene is not None for file in files])
-    in_fold = material.fold_of_file[torch.from_numpy(maps.file)].numpy() == fold
+    in_fold = material.fold_of_file[torch.from_numpy(pictures.file)].numpy() == fold
     is_held = in_fold & can_be_held if fold is not None else np.zeros(len(files), dtype=bool)
     name = "the bundle's network" if fold is None else f"network without fold {fold}"
     network, tail = tune(
-        maps.values,
+        maps,
         np.flatnonzero(~is_test & ~is_held),
         targets,
         settings=recipe.tuning,
@@ -134,7 +144,7 @@ def tuned_network(work: Work, fold: int | None) -> Path:
         say=lambda text: say(f"{name}: {text}"),
     )
     tested = np.flatnonzero(is_test & np.array([file.scene is not None for file in files]))
-    scenes = look(tail, maps.values, tested)[1].argmax(dim=1)
+    scenes = look(tail, maps, tested)[1].argmax(dim=1)
     right = scenes == targets.scene[torch.from_numpy(tested)].argmax(dim=1)
     say(f"{name}, its own head: scenes of the test part {float(right.float().mean()):.3f}")
     part = path.with_suffix(".part")

@@ -8,9 +8,10 @@ import torch
 from helpers.training import make_data
 
 from sightsound.pipeline.training.batches import plain_batch
+from sightsound.pipeline.training.calibrate import calibrated_loss
 from sightsound.pipeline.training.checkpoints import CheckpointError, CheckpointFile
 from sightsound.pipeline.training.extract import Teacher
-from sightsound.pipeline.training.fit import fit, predict
+from sightsound.pipeline.training.fit import fit, predict, window_logits
 from sightsound.pipeline.training.losses import task_losses
 from sightsound.pipeline.training.recipe import load_recipe
 from sightsound.pipeline.training.records import DataError
@@ -94,6 +95,28 @@ def test_history_tells_losses_and_held_out_accuracy(fitted):
     assert [progress.step for progress in seen] == [10, 20]
     assert all(set(p.losses) == set(p.held_accuracy) == {"label", "sound"} for p in seen)
     assert fitted.history[-1].held_loss < fitted.history[0].held_loss
+
+
+def test_the_held_out_loss_is_that_of_calibrated_answers(fitted):
+    windows = make_windows(DATASET, FEATURES, HELD)
+    logits = window_logits(fitted.network, DATASET.tasks, windows)
+    losses = []
+    for task in DATASET.tasks:
+        known = windows.present[task.name]
+        scaled = logits[task.name][known] / fitted.temperatures[task.name]
+        target = windows.targets[task.name][known, 0]
+        losses.append(calibrated_loss(scaled, target, kind=task.kind))
+    (best,) = [p.held_loss for p in fitted.history if p.step == fitted.best_step]
+    assert best == pytest.approx(sum(losses), abs=1e-3)
+    assert best == min(progress.held_loss for progress in fitted.history)
+
+
+@pytest.mark.parametrize(("steps", "evaluations"), [(40, 4), (660, 30)])
+def test_evaluations_are_spread_over_the_steps(steps, evaluations):
+    model = fit_small(
+        f"training.steps={steps}", "training.evaluate_every=null", "training.patience=100"
+    )
+    assert len(model.history) == evaluations
 
 
 def test_it_stops_when_the_held_out_loss_no_longer_falls():

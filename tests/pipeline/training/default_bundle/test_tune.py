@@ -1,4 +1,4 @@
-"""Training the looking network further: maps, targets, the split network, and its weights."""
+"""Training the looking network further: pictures, views, the split network, and its weights."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,22 +11,23 @@ from PIL import Image
 from sightsound.models.backbones import visual_backbone
 from sightsound.models.backbones.efficientnet_network import save_efficientnet
 from sightsound.models.errors import WeightsCorruptError, WeightsNotFoundError
-from sightsound.pipeline.training.default_bundle.maps import Maps, MapSettings, gather_maps
+from sightsound.pipeline.training.default_bundle.maps import gather_maps
+from sightsound.pipeline.training.default_bundle.pictures import SIDE, Pictures, gather_pictures
 from sightsound.pipeline.training.default_bundle.samples import match_places
 from sightsound.pipeline.training.default_bundle.split_network import Tail, Trunk, new_network
 from sightsound.pipeline.training.default_bundle.tune import Targets, look, tune
+from sightsound.pipeline.training.default_bundle.views import altered, whole
 from sightsound.pipeline.training.default_bundle.work import load_recipe
-from sightsound.pipeline.training.features import Extraction, Job, extract
 
 SETTINGS = load_recipe().tuning.model_copy(
-    update={"steps": 40, "batch": 8, "head_learning_rate": 0.01, "dropout": 0.0}
+    update={"steps": 40, "batch": 8, "n_views": 2, "head_learning_rate": 0.01, "dropout": 0.0}
 )
 N_FIXED = SETTINGS.n_fixed_blocks
 
 
 @pytest.fixture(scope="module")
-def stills(tmp_path_factory) -> list[tuple[Path, str]]:
-    """Twelve stills, red ones and blue ones, with what stands for their content ids."""
+def pictures(tmp_path_factory) -> Pictures:
+    """Twelve stills, red ones and blue ones."""
     folder = tmp_path_factory.mktemp("stills")
     random = np.random.default_rng(0)
     paths = []
@@ -35,48 +36,44 @@ def stills(tmp_path_factory) -> list[tuple[Path, str]]:
         pixels[..., 2 * (number % 2)] += 180
         paths.append(folder / f"{number:02}.png")
         Image.fromarray(pixels).save(paths[-1])
-    return [(path, path.stem) for path in paths]
+    return gather_pictures(paths, folder, fps=Fraction(1), n_processes=1, say=lambda text: None)
 
 
 @pytest.fixture(scope="module")
-def maps(stills) -> Maps:
-    settings = MapSettings(fps=Fraction(1), n_variants=2, n_fixed_blocks=N_FIXED)
-    return gather_maps(stills, stills[0][0].parent, settings, n_processes=1, say=lambda text: None)
+def maps(pictures):
+    return gather_maps(
+        pictures, n_fixed=N_FIXED, n_views=2, seed=0, n_processes=1, say=lambda text: None
+    )
 
 
 def targets() -> Targets:
-    """Red is action 0 and scene 2, blue action 1 and scene 0, in both variants."""
+    """Red is action 0 and scene 2, blue action 1 and scene 0."""
     is_blue = torch.arange(12) % 2
-    action = torch.nn.functional.one_hot(is_blue, 4).float()
     return Targets(
-        action=action[:, None].repeat(1, 2, 1),
-        action_weight=torch.ones(12, 2),
+        action=torch.nn.functional.one_hot(is_blue, 4).float(),
+        action_weight=torch.ones(12),
         scene=torch.nn.functional.one_hot(2 - 2 * is_blue, 3).float(),
         scene_weight=torch.ones(12),
     )
 
 
-def test_stills_are_mapped_at_time_zero_in_the_order_of_the_files(maps):
-    assert maps.values.shape[:2] == (12, 2)
-    assert maps.file.tolist() == list(range(12))
-    assert not maps.time_s.any()
+def test_stills_are_pictures_at_time_zero_in_the_order_of_the_files(pictures):
+    pixels = np.load(pictures.path)
+    assert pixels.shape == (12, SIDE, SIDE, 3)
+    assert pictures.file.tolist() == list(range(12))
+    assert not pictures.time_s.any()
+    assert (pixels.mean(axis=(1, 2)).argmax(axis=1) == 2 * (np.arange(12) % 2)).all()
 
 
-def test_maps_are_those_of_the_variants_that_features_are_taken_of(stills, maps):
-    network = new_network()
-    tail = Tail(network, n_fixed=N_FIXED, n_labels=(3,), dropout=0.0).eval()
-    tail.heads[0] = torch.nn.Identity()
-    path, content_id = stills[3]
-    wanted = Extraction(backbone="efficientnet_lite0", fps=Fraction(1), n_variants=2)
-    job = Job(path=path, content_id=content_id, extraction=wanted, variants=(0, 1))
-    rows = extract(job)
-    with torch.inference_mode():
-        (said,) = tail(torch.from_numpy(maps.values[3].astype(np.float32)))
-    for variant, row in enumerate(rows):
-        expected = torch.from_numpy(np.frombuffer(row["values"], dtype=np.float16).copy())
-        near = torch.nn.functional.cosine_similarity(said[variant], expected.float(), dim=0)
-        assert near > 0.999
-    assert not torch.allclose(said[0], said[1], rtol=0.05)
+def test_views_are_of_the_networks_size_and_repeatable(pictures):
+    pixels = np.array(np.load(pictures.path, mmap_mode="r")[:4])
+    assert whole(pixels, size=224).shape == (4, 224, 224, 3)
+    one, again, other = (
+        altered(pixels, size=224, random=np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert one.shape == (4, 224, 224, 3)
+    assert (one == again).all()
+    assert (one != other).any()
 
 
 @pytest.mark.parametrize("n_fixed", [1, N_FIXED, 16])
@@ -93,9 +90,9 @@ def test_trunk_and_tail_make_the_whole_network(n_fixed):
 
 def test_training_learns_and_keeps_what_is_fixed(maps):
     network, tail = tune(
-        maps.values, np.arange(12), targets(), settings=SETTINGS, seed=0, say=lambda text: None
+        maps, np.arange(12), targets(), settings=SETTINGS, seed=0, say=lambda text: None
     )
-    action, scene = look(tail, maps.values, np.arange(12))
+    action, scene = look(tail, maps, np.arange(12))
     assert (action.argmax(dim=1) == torch.arange(12) % 2).all()
     assert (scene.argmax(dim=1) == 2 - 2 * (torch.arange(12) % 2)).all()
     before, after = new_network().network, network.network
