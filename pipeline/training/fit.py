@@ -106,7 +106,7 @@ def fit(
     network.eval()
     return FittedModel(
         network=network,
-        temperatures=fit_temperatures(network, dataset.tasks, asked),
+        temperatures=temperatures_of(dataset.tasks, known_answers(network, dataset.tasks, asked)),
         history=trained.history,
         best_step=trained.best_step,
     )
@@ -127,20 +127,58 @@ def _run(plan: Plan, n_workers: int, on_progress: Callable[[Progress], None]) ->
     return run_on_ray(plan, n_workers, on_progress=on_progress)
 
 
-def fit_temperatures(
-    network: nn.Module, tasks: Sequence[TaskLabels], held: Windows
-) -> dict[str, float]:
-    """By task, what makes the confidences of held-out windows true; 1 where none has a label."""
-    temperatures = {task.name: 1.0 for task in tasks}
-    if not len(held):
-        return temperatures
-    logits = window_logits(network, tasks, held)
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a network says of n windows that have a label, and what is true: logits and targets
+    (n, n_labels) float32."""
+
+    logits: torch.Tensor
+    targets: torch.Tensor
+
+
+def known_answers(
+    network: nn.Module,
+    tasks: Sequence[TaskLabels],
+    windows: Windows,
+    *,
+    among: torch.Tensor | None = None,
+    with_visual: bool = True,
+    with_audio: bool = True,
+) -> dict[str, Answers]:
+    """By task, the answers of the windows that have its label, of those ``among`` (n_windows,)
+    bool where it is given. A sense is masked as in ``window_logits``."""
+    logits = window_logits(network, tasks, windows, with_visual=with_visual, with_audio=with_audio)
+    answers = {}
     for task in tasks:
-        known = held.present[task.name]
-        if known.any():
-            temperatures[task.name] = fit_temperature(
-                logits[task.name][known], held.targets[task.name][known, 0], kind=task.kind
-            )
+        known = windows.present[task.name]
+        rows = known if among is None else known & among
+        answers[task.name] = Answers(
+            logits=logits[task.name][rows], targets=windows.targets[task.name][rows, 0]
+        )
+    return answers
+
+
+def joined_answers(parts: Sequence[Mapping[str, Answers]]) -> dict[str, Answers]:
+    """The answers of several folds, one after the other, by task."""
+    return {
+        task: Answers(
+            logits=torch.cat([part[task].logits for part in parts]),
+            targets=torch.cat([part[task].targets for part in parts]),
+        )
+        for task in parts[0]
+    }
+
+
+def temperatures_of(
+    tasks: Sequence[TaskLabels], answers: Mapping[str, Answers]
+) -> dict[str, float]:
+    """By task, what makes the confidences of answers true; 1 where there are none."""
+    temperatures = {}
+    for task in tasks:
+        said = answers[task.name]
+        temperatures[task.name] = (
+            fit_temperature(said.logits, said.targets, kind=task.kind) if len(said.logits) else 1.0
+        )
     return temperatures
 
 

@@ -11,7 +11,7 @@ from sightsound.models.bundle import SENSE_WORDS, Sense
 from sightsound.models.fusion.leaving_out import LeavingOut
 from sightsound.pipeline.training.calibrate import calibrated_loss
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.fit import FittedModel, window_logits
+from sightsound.pipeline.training.fit import Answers, FittedModel, joined_answers, known_answers
 from sightsound.pipeline.training.losses import weighted
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import Dataset
@@ -65,37 +65,29 @@ def choose_left_out(
     losses: dict[Sense | None, float] = {}
     if not recipe.validation.leave_out or len(senses_of(recipe)) == 1:
         return LeftOutSense(sense=None, losses=losses)
-    said: dict[Sense | None, dict[str, list[torch.Tensor]]] = {
-        left_out: {task.name: [] for task in dataset.tasks} for left_out in _WAYS
-    }
-    targets: dict[str, list[torch.Tensor]] = {task.name: [] for task in dataset.tasks}
+    parts: dict[Sense | None, list[dict[str, Answers]]] = {way: [] for way in _WAYS}
     for fold, model in zip(folds, models, strict=True):
         windows = make_windows(dataset, features, fold.held)
         has_both = (windows.visual.count[:, 0] > 0) & (windows.audio.count[:, 0] > 0)
-        asked = {task.name: has_both & windows.present[task.name] for task in dataset.tasks}
-        for name, rows in asked.items():
-            targets[name].append(windows.targets[name][rows, 0])
-        for left_out, (with_visual, with_audio) in _WAYS.items():
-            logits = window_logits(
-                model.network,
-                dataset.tasks,
-                windows,
-                with_visual=with_visual,
-                with_audio=with_audio,
-            )
-            for name, rows in asked.items():
-                said[left_out][name].append(logits[name][rows])
-    known = [task for task in dataset.tasks if any(len(rows) for rows in targets[task.name])]
-    for left_out, by_task in said.items():
-        each = {
-            task.name: torch.tensor(
-                calibrated_loss(
-                    torch.cat(by_task[task.name]), torch.cat(targets[task.name]), kind=task.kind
+        for way, (with_visual, with_audio) in _WAYS.items():
+            parts[way].append(
+                known_answers(
+                    model.network,
+                    dataset.tasks,
+                    windows,
+                    among=has_both,
+                    with_visual=with_visual,
+                    with_audio=with_audio,
                 )
             )
-            for task in known
+    for way, of_folds in parts.items():
+        answers = joined_answers(of_folds)
+        each = {
+            task.name: torch.tensor(calibrated_loss(said.logits, said.targets, kind=task.kind))
+            for task in dataset.tasks
+            if len((said := answers[task.name]).logits)
         }
         if each:
-            losses[left_out] = float(weighted(each, recipe.training.task_weights))
+            losses[way] = float(weighted(each, recipe.training.task_weights))
     best = min(losses, key=lambda left_out: losses[left_out], default=None)
     return LeftOutSense(sense=best, losses=losses)

@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sightsound.models.bundle import Sense
 from sightsound.pipeline.evaluation.records import TaskPredictions
-from sightsound.pipeline.training.calibrate import fit_temperature, fit_threshold
+from sightsound.pipeline.training.calibrate import fit_threshold
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.fit import FittedModel, predict, window_logits
+from sightsound.pipeline.training.fit import (
+    FittedModel,
+    joined_answers,
+    known_answers,
+    predict,
+    temperatures_of,
+)
 from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.splits import Fold
 from sightsound.pipeline.training.tensors import make_windows
@@ -41,21 +46,13 @@ def calibrate(
     dataset: Dataset, features: Features, folds: Sequence[Fold], models: Sequence[FittedModel]
 ) -> Calibration:
     """Calibrate on what each fold's network says of the part it has not learnt from."""
-    logits: dict[str, list[torch.Tensor]] = {task.name: [] for task in dataset.tasks}
-    targets: dict[str, list[torch.Tensor]] = {task.name: [] for task in dataset.tasks}
-    for fold, model in zip(folds, models, strict=True):
-        windows = make_windows(dataset, features, fold.held)
-        said = window_logits(model.network, dataset.tasks, windows)
-        for task in dataset.tasks:
-            known = windows.present[task.name]
-            logits[task.name].append(said[task.name][known])
-            targets[task.name].append(windows.targets[task.name][known, 0])
-    temperatures = {}
-    for task in dataset.tasks:
-        every, true = torch.cat(logits[task.name]), torch.cat(targets[task.name])
-        temperatures[task.name] = (
-            fit_temperature(every, true, kind=task.kind) if len(every) else 1.0
-        )
+    answers = joined_answers(
+        [
+            known_answers(model.network, dataset.tasks, make_windows(dataset, features, fold.held))
+            for fold, model in zip(folds, models, strict=True)
+        ]
+    )
+    temperatures = temperatures_of(dataset.tasks, answers)
     found = _held(dataset, features, folds, models, temperatures)
     thresholds = {}
     for task in dataset.tasks:
