@@ -14,12 +14,10 @@ from torch import nn
 
 from sightsound.models.bundle import TaskKind
 from sightsound.pipeline.evaluation.records import TaskPredictions
-from sightsound.pipeline.training.batches import plain_batch
-from sightsound.pipeline.training.calibrate import fit_temperature
+from sightsound.pipeline.training.answers import known_answers, temperatures_of, window_logits
 from sightsound.pipeline.training.checkpoints import CheckpointFile
 from sightsound.pipeline.training.extract import Features
 from sightsound.pipeline.training.loop import (
-    ROWS_AT_ONCE,
     Plan,
     Progress,
     Trained,
@@ -27,8 +25,8 @@ from sightsound.pipeline.training.loop import (
     run_loop,
 )
 from sightsound.pipeline.training.recipe import Recipe
-from sightsound.pipeline.training.records import DataError, Dataset, TaskLabels
-from sightsound.pipeline.training.tensors import Windows, make_windows
+from sightsound.pipeline.training.records import DataError, Dataset
+from sightsound.pipeline.training.tensors import make_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,85 +123,6 @@ def _run(plan: Plan, n_workers: int, on_progress: Callable[[Progress], None]) ->
     from sightsound.pipeline.training.distributed import run_on_ray
 
     return run_on_ray(plan, n_workers, on_progress=on_progress)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a network says of n windows that have a label, and what is true: logits and targets
-    (n, n_labels) float32."""
-
-    logits: torch.Tensor
-    targets: torch.Tensor
-
-
-def known_answers(
-    network: nn.Module,
-    tasks: Sequence[TaskLabels],
-    windows: Windows,
-    *,
-    among: torch.Tensor | None = None,
-    with_visual: bool = True,
-    with_audio: bool = True,
-) -> dict[str, Answers]:
-    """By task, the answers of the windows that have its label, of those ``among`` (n_windows,)
-    bool where it is given. A sense is masked as in ``window_logits``."""
-    logits = window_logits(network, tasks, windows, with_visual=with_visual, with_audio=with_audio)
-    answers = {}
-    for task in tasks:
-        known = windows.present[task.name]
-        rows = known if among is None else known & among
-        answers[task.name] = Answers(
-            logits=logits[task.name][rows], targets=windows.targets[task.name][rows, 0]
-        )
-    return answers
-
-
-def joined_answers(parts: Sequence[Mapping[str, Answers]]) -> dict[str, Answers]:
-    """The answers of several folds, one after the other, by task."""
-    return {
-        task: Answers(
-            logits=torch.cat([part[task].logits for part in parts]),
-            targets=torch.cat([part[task].targets for part in parts]),
-        )
-        for task in parts[0]
-    }
-
-
-def temperatures_of(
-    tasks: Sequence[TaskLabels], answers: Mapping[str, Answers]
-) -> dict[str, float]:
-    """By task, what makes the confidences of answers true; 1 where there are none."""
-    temperatures = {}
-    for task in tasks:
-        said = answers[task.name]
-        temperatures[task.name] = (
-            fit_temperature(said.logits, said.targets, kind=task.kind) if len(said.logits) else 1.0
-        )
-    return temperatures
-
-
-@torch.inference_mode()
-def window_logits(
-    network: nn.Module,
-    tasks: Sequence[TaskLabels],
-    windows: Windows,
-    *,
-    with_visual: bool = True,
-    with_audio: bool = True,
-) -> dict[str, torch.Tensor]:
-    """Logits (n_windows, n_labels) float32 by task, of windows as inference sees them.
-
-    ``with_visual`` and ``with_audio`` mask a sense where they are False.
-    """
-    network.eval()
-    parts: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
-    for start in range(0, max(1, len(windows)), ROWS_AT_ONCE):
-        rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(windows)))
-        batch = plain_batch(windows, rows, with_visual=with_visual, with_audio=with_audio)
-        outputs = network(*batch.inputs())
-        for i, task in enumerate(tasks):
-            parts[task.name].append(outputs[i])
-    return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 
 def predict(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from sightsound.models.bundle import SENSE_WORDS, Sense
 from sightsound.models.fusion.leaving_out import LeavingOut
-from sightsound.pipeline.training.calibrate import calibrated_loss
+from sightsound.pipeline.training.answers import (
+    Answers,
+    calibrated_losses,
+    joined_answers,
+    known_answers,
+)
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.fit import Answers, FittedModel, joined_answers, known_answers
+from sightsound.pipeline.training.fit import FittedModel
 from sightsound.pipeline.training.losses import weighted
 from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import Dataset
@@ -81,12 +84,7 @@ def choose_left_out(
                 )
             )
     for way, of_folds in parts.items():
-        answers = joined_answers(of_folds)
-        each = {
-            task.name: torch.tensor(calibrated_loss(said.logits, said.targets, kind=task.kind))
-            for task in dataset.tasks
-            if len((said := answers[task.name]).logits)
-        }
+        each = calibrated_losses(dataset.tasks, joined_answers(of_folds))
         if each:
             losses[way] = float(weighted(each, recipe.training.task_weights))
     best = min(losses, key=lambda left_out: losses[left_out], default=None)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from sightsound.models.fusion import build_fusion
-from sightsound.pipeline.training.batches import Batch, draw_batch, plain_batch, spread_of
-from sightsound.pipeline.training.calibrate import calibrated_loss
+from sightsound.pipeline.training.answers import Answers, calibrated_losses, known_answers
+from sightsound.pipeline.training.batches import Batch, draw_batch, spread_of
 from sightsound.pipeline.training.checkpoints import CheckpointFile
 from sightsound.pipeline.training.losses import batch_losses, weighted
 from sightsound.pipeline.training.optimise import follow, make_optimiser, rate_at, set_rate
@@ -24,7 +24,6 @@ from sightsound.pipeline.training.recipe import Recipe, senses_of
 from sightsound.pipeline.training.records import TaskLabels
 from sightsound.pipeline.training.tensors import Windows
 
-ROWS_AT_ONCE = 256
 _N_EVALUATIONS = 30
 _LEAST_BETWEEN_EVALUATIONS = 10
 
@@ -238,27 +237,17 @@ class _Loop:
         self._history.append(progress)
         self._on_progress(progress)
 
-    @torch.inference_mode()
     def _measure(self) -> tuple[float, dict[str, float]]:
         """Calibrated loss and accuracy of the averaged weights on the held-out windows."""
-        held, tasks = self._plan.held, self._plan.tasks
-        logits: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
-        targets: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
-        for start in range(0, len(held), ROWS_AT_ONCE):
-            batch = plain_batch(held, torch.arange(start, min(start + ROWS_AT_ONCE, len(held))))
-            said = self._logits(self._average, batch)
-            for task in tasks:
-                known = batch.present[task.name]
-                logits[task.name].append(said[task.name][known])
-                targets[task.name].append(batch.targets[task.name][known])
-        losses: dict[str, torch.Tensor] = {}
-        accuracy: dict[str, float] = {}
-        for task in tasks:
-            every, true = torch.cat(logits[task.name]), torch.cat(targets[task.name])
-            if len(every):
-                losses[task.name] = torch.tensor(calibrated_loss(every, true, kind=task.kind))
-                accuracy[task.name] = share_right(task, every, true)
+        tasks = self._plan.tasks
+        answers = known_answers(self._average, tasks, self._plan.held)
+        losses = calibrated_losses(tasks, answers)
         whole = float(weighted(losses, self._settings.task_weights)) if losses else 0.0
+        accuracy = {
+            task.name: share_right(task, answers[task.name])
+            for task in tasks
+            if task.name in losses
+        }
         return whole, accuracy
 
     def _save(self) -> None:
@@ -289,10 +278,10 @@ class _Loop:
         self._history = [Progress(**entry) for entry in state["history"]]
 
 
-def share_right(task: TaskLabels, logits: torch.Tensor, target: torch.Tensor) -> float:
-    """The accuracy of answers (n, n_labels) to targets of the same shape (see ``Progress``)."""
+def share_right(task: TaskLabels, said: Answers) -> float:
+    """The accuracy of answers (see ``Progress``)."""
     if task.kind == "single":
-        is_right = logits.argmax(dim=1) == target.argmax(dim=1)
+        is_right = said.logits.argmax(dim=1) == said.targets.argmax(dim=1)
     else:
-        is_right = (logits > 0) == (target > 0.5)
+        is_right = (said.logits > 0) == (said.targets > 0.5)
     return float(is_right.float().mean())

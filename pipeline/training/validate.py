@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from sightsound.models.bundle import Sense
 from sightsound.pipeline.evaluation.records import TaskPredictions
+from sightsound.pipeline.training.answers import joined_answers, known_answers, temperatures_of
 from sightsound.pipeline.training.calibrate import fit_threshold
 from sightsound.pipeline.training.extract import Features
-from sightsound.pipeline.training.fit import (
-    FittedModel,
-    joined_answers,
-    known_answers,
-    predict,
-    temperatures_of,
-)
+from sightsound.pipeline.training.fit import FittedModel, predict
 from sightsound.pipeline.training.records import Dataset
 from sightsound.pipeline.training.splits import Fold
 from sightsound.pipeline.training.tensors import make_windows

@@ -7,11 +7,12 @@ import pytest
 import torch
 from helpers.training import make_data
 
+from sightsound.pipeline.training.answers import window_logits
 from sightsound.pipeline.training.batches import plain_batch
 from sightsound.pipeline.training.calibrate import calibrated_loss
 from sightsound.pipeline.training.checkpoints import CheckpointError, CheckpointFile
 from sightsound.pipeline.training.extract import Teacher
-from sightsound.pipeline.training.fit import fit, predict, window_logits
+from sightsound.pipeline.training.fit import fit, predict
 from sightsound.pipeline.training.losses import task_losses
 from sightsound.pipeline.training.recipe import load_recipe
 from sightsound.pipeline.training.records import DataError
