@@ -14,12 +14,14 @@ demo: $(STAMP)
 	@echo "Labelling two clips: bigbuckbunny.mp4 (with sound) and bikes.mp4 (without) ..."
 	@$(BIN)/sightsound analyze $(CLIPS)/bigbuckbunny.mp4 $(CLIPS)/bikes.mp4 --out out/demo
 
-# Parts side by side; then the whole, which starts processes of its own and watches the clock.
+# Most tests side by side, of one thread each, since threads that wait for each other cost most of
+# the time; then one by one those that start Ray or watch the clock.
 test: lint types
-	@echo "Testing the parts (some minutes) ..."
-	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses 2 --dist loadfile tests/stages tests/models tests/pipeline
-	@echo "Testing the whole (some minutes) ..."
-	@$(BIN)/python -m pytest -q -m "not slow" tests/integration
+	@echo "Testing on one machine (some minutes) ..."
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not alone" \
+		--numprocesses 2 --dist loadfile tests
+	@echo "Testing on Ray (some minutes) ..."
+	@$(BIN)/python -m pytest -q -m "not slow and alone" tests
 
 slow: $(STAMP)
 	@$(BIN)/python -m pytest -q -m slow tests

@@ -25,6 +25,8 @@ from media.sounds import sweep
 
 from sightsound.pipeline.batch_steps import SMALL_BYTES
 
+pytestmark = pytest.mark.alone
+
 FINISHED_SOME_FAILED = 3
 
 
@@ -304,6 +306,7 @@ def test_ctrl_c_commits_what_is_finished(many, calm_digest, tmp_path):
     assert check_whole(out, uris_of(many)) == calm_digest
 
 
+@pytest.mark.slow
 def test_parts_are_few_at_the_end(calm):
     assert n_commits(calm) == 1
     assert pq.read_schema(next((calm / "videos").iterdir())).field("n_windows").type == pa.int32()

@@ -15,6 +15,8 @@ from media.make import Picture, Sound, even_times, make_clip
 from media.sounds import sweep
 from moto.server import ThreadedMotoServer
 
+pytestmark = pytest.mark.alone
+
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",

@@ -164,6 +164,7 @@ def test_batch_has_a_row_for_every_name(named: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("hacked"))
 
 
+@pytest.mark.alone
 def test_names_in_messages_are_safe_in_every_row(named: Path, tmp_path: Path) -> None:
     for number, link in enumerate(sorted(named.iterdir())):
         link.unlink()

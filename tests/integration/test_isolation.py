@@ -9,6 +9,8 @@ from sightsound.models.bundle import load_bundle
 from sightsound.pipeline.config import load_config
 from sightsound.pipeline.local import LocalEngine
 
+pytestmark = pytest.mark.alone
+
 CONFIG = load_config(settings=("workers.stall_timeout_s=4", "workers.count=2"))
 
 

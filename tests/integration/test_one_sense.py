@@ -58,11 +58,12 @@ def videos_of(out: Path) -> dict[str, dict]:
     return {Path(row["uri"]).name: row for row in read_table(out, "videos", drop=("processing_s",))}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("model", "answered", "refused", "code"),
     [
         ("listens", "unseen.m4a", "silent.mp4", "no_sound"),
-        ("looks", "silent.mp4", "unseen.m4a", "no_picture"),
+        pytest.param(*("looks", "silent.mp4", "unseen.m4a", "no_picture"), marks=pytest.mark.slow),
     ],
 )
 def test_analyze_and_batch_refuse_what_the_model_cannot_answer(

@@ -9,6 +9,8 @@ import pytest
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.ray_engine import RayEngine
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def engine():

@@ -84,7 +84,10 @@ def test_lossy_sound_resembles_its_source(
     assert heard.std() == pytest.approx(expected[middle].std(), rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["h264_aac_mp4", "vp9_opus_webm", "h264_mp3_mkv"])
+@pytest.mark.parametrize(
+    "name",
+    ["h264_aac_mp4", "vp9_opus_webm", pytest.param("h264_mp3_mkv", marks=pytest.mark.slow)],
+)
 def test_sound_does_not_drift_over_two_minutes(clips: ClipLibrary, name: str) -> None:
     found = decode_long(clips(name)).mono
     make_sound = LONG[name].sound

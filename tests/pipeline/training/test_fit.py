@@ -112,7 +112,7 @@ def test_the_held_out_loss_is_that_of_calibrated_answers(fitted):
     assert best == min(progress.held_loss for progress in fitted.history)
 
 
-@pytest.mark.parametrize(("steps", "evaluations"), [(40, 4), (660, 30)])
+@pytest.mark.parametrize(("steps", "evaluations"), [(40, 4), (330, 30)])
 def test_evaluations_are_spread_over_the_steps(steps, evaluations):
     model = fit_small(
         f"training.steps={steps}", "training.evaluate_every=null", "training.patience=100"
