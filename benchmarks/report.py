@@ -83,7 +83,9 @@ def publish(title: str, text: str, targets: Sequence[Target], *, n_cores: int, w
 
     ``title`` is ``BENCHMARK: PART``.
     """
-    section = f"## {title}\n\n{conditions(n_cores)}\n\n{text}\n\n{target_table(targets)}"
+    section = f"## {title}\n\n{conditions(n_cores)}\n\n{text}"
+    if targets:
+        section += f"\n\n{target_table(targets)}"
     print(f"\n{section}\n", flush=True)
     if write:
         results = Path(__file__).resolve().parent / "RESULTS.md"

@@ -82,16 +82,17 @@ def gather(
     seed: int,
     n_processes: int,
     say: Callable[[str], None],
+    published: str = EFFICIENTNET_LITE0.name,
     tuned: Path | None = None,
 ) -> Material:
     """List the files, extract what is missing and make samples of all.
 
-    The network that looks is the published one, seeing each file as it is, or the one trained
-    further whose weights are ``tuned``, seeing all variants.
+    The network that looks is a ``published`` EfficientNet-lite, seeing each file as it is, or
+    EfficientNet-lite0 trained further, whose weights are ``tuned``, seeing all variants.
     """
     files = list_sources(data)
     cache = FeatureCache(cache_folder)
-    looks = _looks(tuned, settings)
+    looks = _looks(published, tuned, settings)
     filled = cache.fill(
         [(file.path, _recipes(file, settings, looks)) for file in files],
         n_processes=n_processes,
@@ -127,9 +128,9 @@ def teachers_words(cache_folder: Path, ids: list[str]) -> dict[Key, FileFeatures
     return FeatureCache(cache_folder).load(set(ids), {X3D_XS.name, PLACES365.name})
 
 
-def _looks(tuned: Path | None, settings: MaterialSettings) -> Extraction:
+def _looks(published: str, tuned: Path | None, settings: MaterialSettings) -> Extraction:
     if tuned is None:
-        return _extraction(EFFICIENTNET_LITE0.name, FPS, 1)
+        return _extraction(published, FPS, 1)
     return Extraction(
         backbone=f"{EFFICIENTNET_LITE0.name}:{tuned.absolute()}",
         fps=FPS,

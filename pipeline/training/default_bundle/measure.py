@@ -89,8 +89,8 @@ def scene_agreement(logits: torch.Tensor, samples: Samples) -> Agreement:
 
 
 def _agreement(named: torch.Tensor, taught: torch.Tensor, file: torch.Tensor) -> Agreement:
-    first = _by_file(taught, file).argmax(dim=1, keepdim=True)
-    best = _by_file(named, file).topk(5, dim=1).indices
+    first = by_file(taught, file).argmax(dim=1, keepdim=True)
+    best = by_file(named, file).topk(5, dim=1).indices
     return Agreement(
         top1=float((best[:, :1] == first).any(dim=1).float().mean()),
         top5=float((best == first).any(dim=1).float().mean()),
@@ -98,7 +98,8 @@ def _agreement(named: torch.Tensor, taught: torch.Tensor, file: torch.Tensor) ->
     )
 
 
-def _by_file(values: torch.Tensor, file: torch.Tensor) -> torch.Tensor:
+def by_file(values: torch.Tensor, file: torch.Tensor) -> torch.Tensor:
+    """The mean of windows' values (n, m) by the number of their file (n,), in its order."""
     _, place = torch.unique(file, return_inverse=True)
     sums = torch.zeros((int(place.max()) + 1, values.shape[1]))
     sums.index_add_(0, place, values)
