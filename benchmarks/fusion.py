@@ -11,8 +11,8 @@ sports100  photographs of sports, likewise; two networks look. Needs those weigh
 Each network is trained with the set's recipe (see ``recipe_for``) but for its method of fusion,
 stops by and is calibrated on a part of its own training samples, and is asked about samples of
 which it has seen no group. The plain classifier is logistic regression (scikit-learn) on the mean
-of the frozen features of EfficientNet-lite0, and on those of all networks of the recipe where it
-has several. Of places100 the default bundle is asked as well,
+of frozen features: of stills those of EfficientNet-lite0, and those of all networks of the recipe
+where it has several; of fights those of X3D-XS. Of places100 the default bundle is asked as well,
 whose network ``make bundle`` trained further on the split train. Prints a table a set and puts it
 into RESULTS.md. Features are extracted first, then methods are trained side by side, one a core.
 ``--quick`` trains a few steps on one variant, to see that all of it runs.
@@ -40,13 +40,14 @@ from sightsound.models.errors import ModelError
 from sightsound.models.fusion import METHODS
 from sightsound.pipeline.config import Config
 from sightsound.pipeline.evaluation.bundle_run import answers, score_samples
-from sightsound.pipeline.evaluation.folds import ask, cross_validate, fit_honestly
+from sightsound.pipeline.evaluation.folds import ask, cross_validate, fit_honestly, make_folds
 from sightsound.pipeline.evaluation.matching import match_tasks
 from sightsound.pipeline.evaluation.records import TaskPredictions
 from sightsound.pipeline.training.dataset import read_dataset
 from sightsound.pipeline.training.extract import Features, extract_features
 from sightsound.pipeline.training.recipe import Recipe, load_recipe
-from sightsound.pipeline.training.records import Dataset
+from sightsound.pipeline.training.records import Dataset, LabelledSample
+from sightsound.pipeline.training.splits import Fold
 from sightsound.pipeline.training.validate import join
 
 SETS = ("esc10", "fights", "places100", "sports100")
@@ -85,7 +86,7 @@ def methods_of(set_name: str, methods: Sequence[str]) -> tuple[str, ...]:
 
 def plain_of(set_name: str) -> tuple[str, ...]:
     """The plain classifiers beside it: one, or two where several networks look."""
-    if set_name not in STILLS:
+    if set_name == "esc10":
         return ()
     n_networks = len(recipe_for(set_name, None, seed=0, quick=False).visual)
     return (PLAIN, PLAIN_OF_ALL) if n_networks > 1 else (PLAIN,)
@@ -111,13 +112,14 @@ def run_method(set_name: str, method: str, *, options: argparse.Namespace) -> Re
     """One method on one set, on one thread; the answers of all seeds together."""
     torch.set_num_threads(1)
     dataset, features = load_features(set_name, method, options)
-    if method in (PLAIN, PLAIN_OF_ALL):
-        return run_plain(method, dataset, features)
     run = run_split if set_name in STILLS else run_folds
     results = []
     for seed in range(options.seed, options.seed + SEEDS.get(set_name, 1)):
-        recipe = recipe_for(set_name, method, seed=seed, quick=options.quick)
-        predictions, train_s = run(recipe, dataset, features, seed=seed)
+        if method in (PLAIN, PLAIN_OF_ALL):
+            predictions, train_s = run_plain(set_name, dataset, features, seed=seed)
+        else:
+            recipe = recipe_for(set_name, method, seed=seed, quick=options.quick)
+            predictions, train_s = run(recipe, dataset, features, seed=seed)
         names = tuple(f"{name}, seed {seed}" for name in predictions.samples)
         results.append((replace(predictions, samples=names), train_s))
     return Result(
@@ -136,7 +138,7 @@ def load_features(
     recipe = recipe_for(
         set_name, method if method in METHODS else None, seed=options.seed, quick=options.quick
     )
-    if method == PLAIN:
+    if method == PLAIN and set_name in STILLS:
         recipe = recipe.model_copy(update={"visual": PLAIN_VISUAL})
     features = extract_features(
         dataset,
@@ -174,31 +176,43 @@ def run_split(
     return answers["both"]["label"], train_s
 
 
-def run_plain(name: str, dataset: Dataset, features: Features) -> Result:
-    """Logistic regression on each file's mean token."""
+def run_plain(
+    set_name: str, dataset: Dataset, features: Features, *, seed: int
+) -> tuple[TaskPredictions, float]:
+    """Logistic regression on each file's mean token, in the same parts as the methods."""
+    if set_name in STILLS:
+        parts: Sequence[Fold] = [Fold(train=rows(dataset, "train"), held=rows(dataset, "test"))]
+    else:
+        every = range(len(dataset.samples))
+        parts, _ = make_folds(dataset, every, n_folds=N_FOLDS, seed=seed)
+    answered = [regress(dataset, features, part) for part in parts]
+    return join([said for said, _ in answered]), sum(train_s for _, train_s in answered)
+
+
+def regress(dataset: Dataset, features: Features, part: Fold) -> tuple[TaskPredictions, float]:
+    """The plain classifier, fitted to a part's samples and asked about those held out."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     (task,) = dataset.tasks
-    known = {
-        split: [n for n in rows(dataset, split) if dataset.samples[n].path in features.files]
-        for split in ("train", "test")
-    }
+    train, asked = (
+        [sample for n in numbers if (sample := dataset.samples[n]).path in features.files]
+        for numbers in (part.train, part.held)
+    )
 
-    def means(split: str) -> np.ndarray:
-        files = [features.files[dataset.samples[n].path] for n in known[split]]
-        return np.stack([file.visual[0].values.astype(np.float32).mean(axis=0) for file in files])
+    def means(samples: Sequence[LabelledSample]) -> np.ndarray:
+        files = [features.files[sample.path].visual[0] for sample in samples]
+        return np.stack([file.values.astype(np.float32).mean(axis=0) for file in files])
 
-    def labels(split: str) -> np.ndarray:
-        return np.array([dataset.samples[n].labels[task.name][0] for n in known[split]])
+    def labels(samples: Sequence[LabelledSample]) -> np.ndarray:
+        return np.array([sample.labels[task.name][0] for sample in samples])
 
     began = time.perf_counter()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
-    model.fit(means("train"), labels("train"))
+    model.fit(means(train), labels(train))
     train_s = time.perf_counter() - began
-    asked = [dataset.samples[n] for n in known["test"]]
-    found = model.predict_proba(means("test"))
+    found = model.predict_proba(means(asked))
     place = {label: i for i, label in enumerate(model.classes_)}
     probabilities = np.zeros((len(asked), len(task.labels)))
     for i, label in enumerate(task.labels):
@@ -209,12 +223,17 @@ def run_plain(name: str, dataset: Dataset, features: Features) -> Result:
         kind="single",
         labels=task.labels,
         probabilities=probabilities,
-        truth=np.array(task.labels) == labels("test")[:, None],
-        samples=tuple(f"{sample.name}, seed 0" for sample in asked),
+        truth=np.array(task.labels) == labels(asked)[:, None],
+        samples=tuple(sample.name for sample in asked),
         groups=tuple(sample.group for sample in asked),
-        has_audio=np.zeros(len(asked), dtype=bool),
+        has_audio=np.array([has_sound(features, sample) for sample in asked], dtype=bool),
     )
-    return Result(method=name, predictions=predictions, train_s=train_s)
+    return predictions, train_s
+
+
+def has_sound(features: Features, sample: LabelledSample) -> bool:
+    """Whether a sample's file has anything to be heard."""
+    return any(len(variant.times_s) > 0 for variant in features.files[sample.path].audio[:1])
 
 
 def run_bundle(dataset: Dataset) -> Result:
@@ -227,9 +246,9 @@ def run_bundle(dataset: Dataset) -> Result:
     return Result(method=BUNDLE, predictions=answered.by_senses["both"], train_s=None)
 
 
-def rows(dataset: Dataset, split: str) -> list[int]:
+def rows(dataset: Dataset, split: str) -> tuple[int, ...]:
     """Numbers of the samples of a split."""
-    return [n for n, sample in enumerate(dataset.samples) if sample.split == split]
+    return tuple(n for n, sample in enumerate(dataset.samples) if sample.split == split)
 
 
 def say(text: str) -> None:
