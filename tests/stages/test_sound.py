@@ -86,7 +86,11 @@ def test_lossy_sound_resembles_its_source(
 
 @pytest.mark.parametrize(
     "name",
-    ["h264_aac_mp4", "vp9_opus_webm", pytest.param("h264_mp3_mkv", marks=pytest.mark.slow)],
+    [
+        "h264_aac_mp4",
+        pytest.param("vp9_opus_webm", marks=pytest.mark.slow),
+        pytest.param("h264_mp3_mkv", marks=pytest.mark.slow),
+    ],
 )
 def test_sound_does_not_drift_over_two_minutes(clips: ClipLibrary, name: str) -> None:
     found = decode_long(clips(name)).mono
