@@ -93,11 +93,12 @@ def window_logits(
 ) -> dict[str, torch.Tensor]:
     """Logits (n_windows, n_labels) float32 by task, of windows as inference sees them.
 
+    Where there are no windows the network is not asked: not every one can be, about none.
     ``with_visual`` and ``with_audio`` mask a sense where they are False.
     """
     network.eval()
-    parts: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
-    for start in range(0, max(1, len(windows)), _ROWS_AT_ONCE):
+    parts = {task.name: [torch.zeros((0, len(task.labels)))] for task in tasks}
+    for start in range(0, len(windows), _ROWS_AT_ONCE):
         rows = torch.arange(start, min(start + _ROWS_AT_ONCE, len(windows)))
         batch = plain_batch(windows, rows, with_visual=with_visual, with_audio=with_audio)
         outputs = network(*batch.inputs())

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.training import make_data
 
+from sightsound.models.fusion import METHODS
 from sightsound.pipeline.training.answers import window_logits
 from sightsound.pipeline.training.batches import plain_batch
 from sightsound.pipeline.training.calibrate import calibrated_loss
@@ -127,8 +128,9 @@ def test_it_stops_when_the_held_out_loss_no_longer_falls():
     assert model.best_step <= model.history[-1].step - 4
 
 
-def test_without_held_out_samples_all_steps_are_made():
-    model = fit_small(held=(), stop_at=15)
+@pytest.mark.parametrize("method", METHODS)
+def test_without_held_out_samples_all_steps_are_made(method):
+    model = fit_small(f"fusion.method={method}", held=(), stop_at=15)
     assert model.best_step == 15
     assert model.temperatures == {"label": 1.0, "sound": 1.0}
 
