@@ -14,8 +14,8 @@ demo: $(STAMP)
 	@echo "Labelling two clips: bigbuckbunny.mp4 (with sound) and bikes.mp4 (without) ..."
 	@$(BIN)/sightsound analyze $(CLIPS)/bigbuckbunny.mp4 $(CLIPS)/bikes.mp4 --out out/demo
 
-# Most tests side by side, of one thread each, since threads that wait for each other cost most of
-# the time; then one by one those that start Ray or watch the clock.
+# Most tests side by side, of one thread each, since more threads than cores wait for each other;
+# then one by one those that start Ray or watch the clock.
 test: lint types
 	@echo "Testing on one machine (some minutes) ..."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not alone" \

@@ -6,7 +6,7 @@ esc10      sounds, in the five folds that the data gives, by sound alone.
 fights     surveillance-style clips, most without sound: five folds of whole groups, dealt anew
            for each of three seeds. Needs the weights of X3D-XS ($SIGHTSOUND_WEIGHTS).
 places100  photographs of scenes: trained on the split train, asked about the split test.
-sports100  photographs of sports, likewise; two networks look. Needs those weights, too.
+sports100  photographs of sports, likewise; four networks look. Needs those weights, too.
 
 Each network is trained with the set's recipe (see ``recipe_for``) but for its method of fusion,
 stops by and is calibrated on a part of its own training samples, and is asked about samples of
